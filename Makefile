@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: MIT
+# The two commands for users are `make test` and `make bench`; `make help` tells the others.
+# PYTHON=... chooses the interpreter; each version has a virtual environment of its own.
+
+PYTHON ?= $(shell .ci/find-python)
+TAG := $(if $(PYTHON),$(shell $(PYTHON) -c 'import sys, sysconfig; print("%d.%d%s" % (*sys.version_info[:2], "t" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""))'))
+VENV := .venv-$(TAG)
+SANITIZED := .venv-$(TAG)-asan
+BIN := $(CURDIR)/$(VENV)/bin
+# scikit-build-core calls the cmake, and cython-lint the pycodestyle, that it finds on PATH.
+export PATH := $(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+SOURCES := $(shell find csrc src CMakeLists.txt pyproject.toml -type f -not -name '*.pyc' 2>/dev/null)
+C_FILES := $(shell find csrc src tests bench -name '*.[ch]' 2>/dev/null)
+PYTEST := $(BIN)/python -m pytest -q
+# A run of the C tests by their own build; set SANITIZE=ON for the instrumented one.
+C_TESTS = cmake -S csrc -B $(1) -G Ninja -DFASTSOCK_TESTS=ON -DFASTSOCK_WERROR=$(if $(CI),ON,OFF) $(2) >$(1).log && \
+	cmake --build $(1) >>$(1).log || { cat $(1).log; exit 1; }; \
+	ctest --test-dir $(1) --output-on-failure
+
+.PHONY: help build test test-c test-long bench lint format sanitize parity clean
+
+help:
+	@echo 'make test       every test, in an environment of its own (PYTHON=... chooses the Python)'
+	@echo 'make bench      the benchmark against pure socket and the C floor'
+	@echo 'make lint       ruff, cython-lint, clang-format, mypy and stubtest'
+	@echo 'make format     put the formatters'"'"' changes into the files'
+	@echo 'make sanitize   the C and Python tests under ASan and UBSan'
+	@echo 'make parity     the parity tests on every CPython of this machine'
+	@echo 'make test-long  every test with its full number of repeats, on every CPython and engine'
+	@echo 'make clean      remove what these commands made'
+
+# The editable build compiles again at import when a source has changed; the stamp is for the rest.
+build: $(VENV)/built
+
+$(VENV)/tools: pyproject.toml .ci/environment
+	@test -n "$(PYTHON)"
+	@.ci/environment $(PYTHON) $(VENV) test,lint
+	@touch $@
+
+$(VENV)/built: $(VENV)/tools CMakeLists.txt csrc/CMakeLists.txt src/fastsock/native/CMakeLists.txt
+	@mkdir -p build
+	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps -e . \
+		$(if $(CI),-C cmake.define.FASTSOCK_WERROR=ON)
+	@touch $@
+
+test: build test-c
+	$(PYTEST) tests
+	FASTSOCK_ENGINE=portable $(PYTEST) tests/unit tests/property tests/stress
+
+test-c: $(VENV)/tools
+	@mkdir -p build
+	$(call C_TESTS,build/c,)
+
+test-long: build test-c
+	@for python in $$(.ci/find-python --all); do \
+		for engine in linux portable; do \
+			echo "== $$python, engine $$engine"; \
+			$(MAKE) --no-print-directory build PYTHON=$$python && \
+			$(MAKE) --no-print-directory test-long-one PYTHON=$$python FASTSOCK_ENGINE=$$engine || exit 1; \
+		done; \
+	done
+
+.PHONY: test-long-one
+test-long-one:
+	FASTSOCK_ENGINE=$(FASTSOCK_ENGINE) $(PYTEST) --long tests
+
+bench: build
+	@.ci/environment $(PYTHON) $(VENV) test,lint,bench
+	$(BIN)/python bench/run.py
+
+lint: build
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/cython-lint src/fastsock/native
+	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest fastsock --allowlist tests/parity/stubtest-allowlist.txt --ignore-disjoint-bases
+
+format: $(VENV)/tools
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(C_FILES)
+
+# An installed copy, as the instrumented modules need the runtime preloaded and must not be rebuilt at
+# import. Leaks are looked for too: an extension's are found at exit.
+sanitize: $(VENV)/tools $(SANITIZED)/built
+	@mkdir -p build
+	$(call C_TESTS,build/c-asan,-DFASTSOCK_SANITIZE=ON)
+	LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
+	PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=1 \
+	$(SANITIZED)/bin/python -m pytest -q --repeats=2 tests/unit tests/property tests/stress tests/interop
+
+$(SANITIZED)/built: $(SOURCES) .ci/environment
+	@.ci/environment $(PYTHON) $(SANITIZED) test
+	PATH=$(CURDIR)/$(SANITIZED)/bin:$$PATH $(SANITIZED)/bin/python -m pip install --quiet --no-build-isolation \
+		--no-deps --force-reinstall . -C build-dir=build/asan-$(TAG) -C cmake.define.FASTSOCK_SANITIZE=ON \
+		-C cmake.build-type=RelWithDebInfo -C install.strip=false
+	@touch $@
+
+parity:
+	@for python in $$(.ci/find-python --all); do \
+		echo "== $$python"; \
+		$(MAKE) --no-print-directory parity-one PYTHON=$$python || exit 1; \
+	done
+
+.PHONY: parity-one
+parity-one: build
+	$(PYTEST) tests/parity tests/property
+
+clean:
+	rm -rf build dist .venv-* .hypothesis .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef FASTSOCK_ERROR_H
+#define FASTSOCK_ERROR_H
+
+#include <stddef.h>
+
+#include <fastsock/version.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * How every function of this library reports an error: the return value is zero or a count when it
+ * is positive or zero, and -errno when it is negative. errno itself is not meant to be read.
+ */
+
+/*
+ * The system's text for an error.
+ *
+ *   code  in   an errno value, positive or negative
+ *   text  out  NUL-terminated, cut at size
+ *   size  in   bytes of text; 128 hold every text of glibc
+ *
+ * Returns 0, or -EINVAL for a code the system does not know (text is then "Unknown error N").
+ * Source: strerror_r(3), the POSIX form.
+ */
+FSK_API int fsk_error_text(int code, char *text, size_t size);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT
+ * libfastsock: POSIX sockets with one error convention and exact accounting. */
+#ifndef FASTSOCK_FASTSOCK_H
+#define FASTSOCK_FASTSOCK_H
+
+#include <fastsock/address.h>
+#include <fastsock/error.h>
+#include <fastsock/message.h>
+#include <fastsock/receive.h>
+#include <fastsock/send.h>
+#include <fastsock/socket.h>
+#include <fastsock/version.h>
+
+#endif

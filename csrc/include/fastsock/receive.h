@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef FASTSOCK_RECEIVE_H
+#define FASTSOCK_RECEIVE_H
+
+#include <sys/types.h>
+
+#include <fastsock/message.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * Receive one message, or what a stream has ready, with one system call. Any number of threads may
+ * call these on one descriptor.
+ *
+ * Each waits as the descriptor's own mode says (O_NONBLOCK, SO_RCVTIMEO), and not at all with
+ * MSG_DONTWAIT in flags. Each returns the bytes received, 0 at the end of a stream, or
+ *   -EAGAIN  nothing is there and the call does not wait
+ *   -EINTR   a signal came before any byte
+ *   other    as recvmsg(2)
+ * With MSG_TRUNC in flags a datagram's full length is returned, which may exceed what was stored.
+ */
+
+/*
+ *   buffer  out  length bytes
+ * Source: recv(2).
+ */
+FSK_API ssize_t fsk_receive(int fd, void *buffer, size_t length, int flags);
+
+/*
+ *   buffer  out  length bytes
+ *   source  out  the sender; length 0 when the protocol names none (TCP, an unnamed Unix socket)
+ * Source: recvfrom(2).
+ */
+FSK_API ssize_t fsk_receive_from(int fd, void *buffer, size_t length, int flags,
+                                 struct fsk_address *source);
+
+/*
+ *   message  in/out  flags, address and control_length are replaced by what the kernel gave; after an
+ *                    error flags and control_length are as before, so that the call can be repeated
+ * Source: recvmsg(2). Descriptors that SCM_RIGHTS brings belong to the caller.
+ */
+FSK_API ssize_t fsk_receive_message(int fd, struct fsk_message *message, int flags);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef FASTSOCK_SEND_H
+#define FASTSOCK_SEND_H
+
+#include <sys/types.h>
+
+#include <fastsock/message.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * Send one message, or the beginning of the bytes for a stream, with one system call. Any number of
+ * threads may call these on one descriptor; a datagram is sent whole or not at all.
+ *
+ * Each waits as the descriptor's own mode says (O_NONBLOCK, SO_SNDTIMEO), and not at all with
+ * MSG_DONTWAIT in flags. Each returns the bytes the kernel took, or
+ *   -EAGAIN  there is no room and the call does not wait
+ *   -EINTR   a signal came before any byte was taken
+ *   -EPIPE   the peer is gone; the process also gets SIGPIPE unless flags hold MSG_NOSIGNAL
+ *   other    as sendmsg(2)
+ */
+
+/*
+ *   data  in  length bytes
+ * Source: send(2).
+ */
+FSK_API ssize_t fsk_send(int fd, const void *data, size_t length, int flags);
+
+/*
+ *   data         in  length bytes
+ *   destination  in
+ * Source: sendto(2).
+ */
+FSK_API ssize_t fsk_send_to(int fd, const void *data, size_t length, int flags,
+                            const struct fsk_address *destination);
+
+/*
+ *   message  in  its flags member is not read
+ * Source: sendmsg(2).
+ */
+FSK_API ssize_t fsk_send_message(int fd, const struct fsk_message *message, int flags);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef FASTSOCK_SOCKET_H
+#define FASTSOCK_SOCKET_H
+
+#include <stdint.h>
+
+#include <fastsock/address.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A timeout_ns that never ends. */
+#define FSK_FOREVER ((int64_t)-1)
+
+/* What fsk_socket_wait waits for. */
+enum fsk_wait {
+    FSK_WAIT_READABLE = 1,
+    FSK_WAIT_WRITABLE = 2,
+};
+
+/*
+ * Take one connection from a listening socket.
+ *
+ *   peer  out  NULL: not wanted; length 0 for an unnamed Unix peer
+ *
+ * The new descriptor is in blocking mode and closed on exec, on every system. Waits as the
+ * listener's own mode says. Returns the descriptor, or
+ *   -EAGAIN   no connection is ready and the listener does not wait
+ *   -EINTR    a signal came first
+ *   -EMFILE   the process, or -ENFILE the system, has no descriptor left; the connection stays queued
+ *   other     as accept(2)
+ */
+FSK_API int fsk_socket_accept(int fd, struct fsk_address *peer);
+
+/*
+ * Wait until a descriptor is ready, in error or hung up.
+ *
+ *   what        in  FSK_WAIT_READABLE or FSK_WAIT_WRITABLE
+ *   timeout_ns  in  nanoseconds, rounded up to milliseconds; 0 asks without waiting; FSK_FOREVER
+ *
+ * Returns 1 when a call would tell more (a descriptor that is not open, or below 0, included: the
+ * call then gives EBADF), 0 when the time is over, or -EINTR.
+ * Source: poll(2).
+ */
+FSK_API int fsk_socket_wait(int fd, enum fsk_wait what, int64_t timeout_ns);
+
+/*
+ * The number of bytes a blocking receive on a stream waits for.
+ *
+ * Returns SO_RCVLOWAT, 1 unless it was set, or -errno.
+ */
+FSK_API int fsk_socket_receive_low_water(int fd);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

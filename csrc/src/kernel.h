@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT
+ * Every system call of the library, and the only file that reads errno: -1 with errno set becomes
+ * -errno here, and is never translated again. EWOULDBLOCK is folded into EAGAIN where they differ.
+ */
+#ifndef FASTSOCK_KERNEL_H
+#define FASTSOCK_KERNEL_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+static inline ssize_t fski_result(ssize_t returned) {
+    if (returned >= 0)
+        return returned;
+#if EWOULDBLOCK != EAGAIN
+    if (errno == EWOULDBLOCK)
+        return -EAGAIN;
+#endif
+    return -errno;
+}
+
+static inline ssize_t fski_recv(int fd, void *buffer, size_t length, int flags) {
+    return fski_result(recv(fd, buffer, length, flags));
+}
+
+static inline ssize_t fski_recvfrom(int fd, void *buffer, size_t length, int flags,
+                                    struct sockaddr *source, socklen_t *source_length) {
+    return fski_result(recvfrom(fd, buffer, length, flags, source, source_length));
+}
+
+static inline ssize_t fski_recvmsg(int fd, struct msghdr *header, int flags) {
+    return fski_result(recvmsg(fd, header, flags));
+}
+
+static inline ssize_t fski_send(int fd, const void *data, size_t length, int flags) {
+    return fski_result(send(fd, data, length, flags));
+}
+
+static inline ssize_t fski_sendto(int fd, const void *data, size_t length, int flags,
+                                  const struct sockaddr *destination, socklen_t destination_length) {
+    return fski_result(sendto(fd, data, length, flags, destination, destination_length));
+}
+
+static inline ssize_t fski_sendmsg(int fd, const struct msghdr *header, int flags) {
+    return fski_result(sendmsg(fd, header, flags));
+}
+
+static inline int fski_accept(int fd, struct sockaddr *peer, socklen_t *peer_length) {
+    return (int)fski_result(accept(fd, peer, peer_length));
+}
+
+static inline int fski_poll(struct pollfd *watched, nfds_t count, int timeout_ms) {
+    return (int)fski_result(poll(watched, count, timeout_ms));
+}
+
+static inline int fski_fcntl_get(int fd, int command) {
+    return (int)fski_result(fcntl(fd, command));
+}
+
+static inline int fski_fcntl_set(int fd, int command, int value) {
+    return (int)fski_result(fcntl(fd, command, value));
+}
+
+static inline int fski_getsockopt(int fd, int level, int option, void *value, socklen_t *length) {
+    return (int)fski_result(getsockopt(fd, level, option, value, length));
+}
+
+/* Never repeated on EINTR: Linux has released the descriptor by then, and another thread may already
+ * own the number. */
+static inline int fski_close(int fd) {
+    return (int)fski_result(close(fd));
+}
+
+#endif

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: MIT
+"""Python's ``socket`` module at C speed.
+
+``import fastsock as socket`` and the program runs as before: every name of the standard library's
+``socket`` is here, implemented by fastsock (``__implements__``) or the identical object
+(``__imports__``). What the standard library lacks is in ``__adds__``.
+"""
+
+import socket as _stdlib
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+from fastsock import constants as _constants
+from fastsock.constants import *  # noqa: F403
+from socket import *  # noqa: F403, I001  # after ours: where Python has a name, its object counts
+from fastsock.dropin import create_connection, create_server, fromfd, socket, socketpair
+from fastsock.inplace import install, installed, uninstall
+from fastsock.native import library as _library
+from fastsock.pickling import register as _register
+
+__implements__ = ("socket", "create_connection", "create_server", "fromfd", "socketpair")
+__imports__ = tuple(name for name in _stdlib.__all__ if name not in __implements__)
+__adds__ = (
+    "install",
+    "installed",
+    "uninstall",
+    *(name for name in _constants.__all__ if name not in _stdlib.__all__),
+)
+__all__ = [*__implements__, *__imports__, *__adds__]
+
+__version__ = "{}.{}.{}".format(*_library.version())
+
+if _library.engine_name() is None:
+    raise ImportError(
+        "FASTSOCK_ENGINE names no engine of this build; unset it, or set it to linux or portable"
+    )
+
+_register()
+
+if not _TYPE_CHECKING:
+
+    def __getattr__(name):
+        # Names outside the standard library's __all__ that programs use all the same:
+        # _GLOBAL_DEFAULT_TIMEOUT, EBADF, SocketIO. Hidden from type checkers, which would otherwise
+        # take every misspelt name for one of them.
+        try:
+            return getattr(_stdlib, name)
+        except AttributeError:
+            raise AttributeError(f"module 'fastsock' has no attribute {name!r}") from None

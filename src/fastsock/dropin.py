@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: MIT
+"""The class ``socket`` and the functions that make sockets of it."""
+
+from __future__ import annotations
+
+import socket as stdlib
+import sys
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+from fastsock.native import accept as _accept
+from fastsock.native import descriptor as _descriptor
+from fastsock.native import message as _message
+from fastsock.native import receive as _receive
+from fastsock.native import send as _send
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    _Function = TypeVar("_Function", bound=Callable[..., Any])
+    _Base = stdlib.socket
+else:
+    # CPython's own class, whatever another library has put in its place.
+    _Base = _descriptor.stdlib_class
+
+
+class socket(_Base):  # noqa: N801
+    """The standard library's ``socket.socket`` with faster data-carrying methods.
+
+    It is a ``socket.socket`` for every ``isinstance``, and behaves as one: results, exceptions,
+    audit events, signals, deadlines and inheritance are CPython's. The methods defined here serve
+    AF_INET, AF_INET6 and AF_UNIX; for other families they call CPython's.
+
+    Any number of threads may call any methods of one socket at once, as with the standard library.
+    """
+
+    __slots__ = ()
+
+    accept = _accept.accept
+    recv = _receive.recv
+    recv_into = _receive.recv_into
+    recvfrom = _receive.recvfrom
+    recvfrom_into = _receive.recvfrom_into
+    recvmsg = _message.recvmsg
+    recvmsg_into = _message.recvmsg_into
+    send = _send.send
+    sendall = _send.sendall
+    sendmsg = _message.sendmsg
+    sendto = _send.sendto
+    setsockopt = _descriptor.setsockopt
+
+    def detach_stdlib(self) -> stdlib.socket:
+        """Hand the descriptor over to a plain socket of the standard library.
+
+        For libraries that ask for the exact type. This object is closed afterwards, as after
+        ``detach()``; family, type, protocol, timeout and the descriptor itself stay the same.
+
+        Returns
+        -------
+        socket.socket
+            The standard library's own class, not a subclass.
+
+        Raises
+        ------
+        OSError
+            EBADF: the socket is closed. On any error this object keeps the descriptor.
+        """
+        # getsockname tells EBADF of a closed socket; the constructor would complain of a number.
+        self.getsockname()
+        other: stdlib.socket = _Base(self.family, self.type, self.proto, fileno=self.fileno())
+        try:
+            other.settimeout(self.gettimeout())
+        except BaseException:
+            other.detach()
+            raise
+        self.detach()
+        return other
+
+
+# What users see: <fastsock.socket fd=3, ...>, and a name that pickle and help() find.
+socket.__module__ = "fastsock"
+_descriptor.set_drop_in_class(socket)
+
+
+def _rebind(function: _Function) -> _Function:
+    """The standard library's function, its code unchanged, run with the names of ``fastsock``.
+
+    These functions find the class to make by the global name ``socket``. Running CPython's own code
+    keeps the behaviour of the Python that is running, whichever it is, and a test that replaces
+    ``fastsock.socket`` or ``fastsock.getaddrinfo`` reaches them as it would in ``socket``.
+    """
+    package = vars(sys.modules["fastsock"])
+    for name in function.__code__.co_names:
+        if hasattr(stdlib, name):
+            package.setdefault(name, getattr(stdlib, name))
+    rebound = FunctionType(
+        function.__code__, package, function.__name__, function.__defaults__, function.__closure__
+    )
+    rebound.__kwdefaults__ = function.__kwdefaults__
+    rebound.__doc__ = function.__doc__
+    rebound.__module__ = "fastsock"
+    return rebound  # type: ignore[return-value]
+
+
+if TYPE_CHECKING:
+    _Address = tuple[str | None, int]
+
+    def create_connection(
+        address: _Address,
+        timeout: float | None = ...,
+        source_address: Any | None = None,
+        *,
+        all_errors: bool = False,
+    ) -> socket: ...
+    def create_server(
+        address: Any,
+        *,
+        family: int = ...,
+        backlog: int | None = None,
+        reuse_port: bool = False,
+        dualstack_ipv6: bool = False,
+    ) -> socket: ...
+    def fromfd(fd: int, family: int, type: int, proto: int = 0) -> socket: ...
+    def socketpair(
+        family: int | None = None, type: int = ..., proto: int = 0
+    ) -> tuple[socket, socket]: ...
+
+else:
+    create_connection = _rebind(stdlib.create_connection)
+    create_server = _rebind(stdlib.create_server)
+    fromfd = _rebind(stdlib.fromfd)
+    socketpair = _rebind(stdlib.socketpair)

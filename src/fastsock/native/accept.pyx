@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MIT
+"""accept, as a method of a socket class."""
+import _socket
+
+from posix.unistd cimport close
+
+from fastsock.native.address cimport to_python
+from fastsock.native.descriptor cimport build, class_of, serves, timeout_ns
+from fastsock.native.libfastsock cimport FSK_WAIT_READABLE, fsk_address, fsk_socket_accept
+from fastsock.native.waiting cimport Operation, perform
+
+cdef object native_accept = _socket.socket._accept
+
+
+cdef ssize_t run_accept(Operation *operation, int flags) noexcept nogil:
+    # accept4 has no flag for one call that does not wait; the descriptor's own mode decides.
+    return fsk_socket_accept(operation.fd, operation.address)
+
+
+cdef int accept_descriptor(object sock, fsk_address *peer) except -1:
+    cdef Operation operation
+    operation.run = run_accept
+    operation.flags = 0
+    operation.address = peer
+    operation.what = FSK_WAIT_READABLE
+    operation.deadline_ns = 0
+    # A blocking listener would wait with the GIL held.
+    operation.try_first = timeout_ns(sock) >= 0
+    operation.release = False
+    return <int>perform(sock, &operation)
+
+
+def accept(self, /):
+    """Accept a connection: (socket, address). As socket.accept of the standard library.
+
+    The socket is of the class fastsock.socket when self is, else the standard library's own. It is
+    in blocking mode unless a default timeout is set.
+    """
+    cdef fsk_address peer
+    cdef int fd
+    address = None
+    if serves(self):
+        fd = accept_descriptor(self, &peer)
+    else:
+        fd, address = native_accept(self)
+        peer.length = 0
+    # CPython leaks the descriptor when an audit hook refuses the new socket.
+    try:
+        connection = build(class_of(self), self, fd)
+    except BaseException:
+        close(fd)
+        raise
+    return (connection, address if peer.length == 0 else to_python(&peer))

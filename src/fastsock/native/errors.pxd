@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+cdef int raise_error(long result) except -1

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: MIT
+# CPython's C API where Cython's own declarations stop, and the C of interpreter.h.
+from cpython.object cimport PyObject, PyTypeObject
+
+
+cdef extern from "interpreter.h":
+    ctypedef object (*PyCFunction)(object instance, PyObject *arguments)
+
+    ctypedef struct PyMethodDef:
+        PyCFunction ml_meth
+        int ml_flags
+
+    ctypedef struct PyMethodDescrObject:
+        PyMethodDef *d_method
+
+    ctypedef struct PyMemberDef:
+        pass
+
+    ctypedef struct PyMemberDescrObject:
+        PyMemberDef *d_member
+
+    # The borrowed-pointer forms, for a result that is resized before it becomes an object.
+    PyObject *new_bytes "PyBytes_FromStringAndSize"(const char *data, Py_ssize_t length) except NULL
+    int resize_bytes "_PyBytes_Resize"(PyObject **data, Py_ssize_t length) except -1
+
+    # Two slots of a type, with the errors and arguments they really have.
+    ctypedef struct TypeSlots "PyTypeObject":
+        object (*tp_new)(TypeSlots *cls, object arguments, PyObject *keywords)
+        int (*tp_init)(object instance, object arguments, PyObject *keywords) except -1
+
+    int METH_NOARGS
+    object PyMember_GetOne(const char *instance, PyMemberDef *member)
+    int PyMember_SetOne(char *instance, PyMemberDef *member, object value) except -1
+    int PySys_Audit(const char *event, const char *format, ...) except -1
+    bint PyType_IsSubtype(PyTypeObject *one, PyTypeObject *other) noexcept
+    object PyUnicode_DecodeLocale(const char *text, const char *errors)
+    object PyUnicode_DecodeFSDefaultAndSize(const char *text, Py_ssize_t length)
+
+    int FASTSOCK_ERRQUEUE
+    int FASTSOCK_FASTOPEN
+    enum:
+        FASTSOCK_SCRATCH_SIZE
+    unsigned *fastsock_streak() noexcept nogil
+    char *fastsock_scratch() noexcept nogil
+    unsigned fastsock_history_load(int writes, int fd) noexcept nogil
+    void fastsock_history_store(int writes, int fd, unsigned count) noexcept nogil

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: MIT
+"""How a call is made and how it waits: the one place that gives up the GIL.
+
+Facts
+    A system call that finds its data copies it in about a microsecond. Giving up the GIL around it
+    lets a CPU-bound thread take it for a whole switch interval (5 ms), so a receive loop beside such
+    a thread runs at a fraction of its speed.
+    CPython polls before every call on a socket with a timeout: two system calls where one will do.
+    poll and the blocking call do not wait for the same: SO_RCVTIMEO, shutdown, a pending error and a
+    full Unix datagram queue end or hold the one and not the other.
+What follows
+    The first try does not wait and keeps the GIL. Only what finds nothing gives it up, and then waits
+    as CPython does: in the blocking call itself without a timeout, in poll with one.
+"""
+from cpython.exc cimport PyErr_CheckSignals
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, nanosleep, timespec
+
+from libc.errno cimport EAGAIN, EINPROGRESS, EINTR
+
+from fastsock.native.descriptor cimport number, timeout_ns
+from fastsock.native.errors cimport raise_error
+from fastsock.native.interpreter cimport (
+    fastsock_history_load, fastsock_history_store, fastsock_streak,
+)
+from fastsock.native.libfastsock cimport FSK_WAIT_WRITABLE, MSG_DONTWAIT, fsk_socket_wait
+
+
+cdef enum:
+    # A loop in C, deque(map(sock.recv, sizes)), never comes back to the interpreter's own switch:
+    # after this many calls in a row with the GIL held a thread gives it up once.
+    STREAK_LIMIT = 64
+    # A descriptor whose first tries failed so often in a row skips them, and saves a system call a
+    # message in request-and-reply, ...
+    SKIP_AFTER = 4
+    # ... but tries again after this many skipped ones: a blocking call does not tell whether it waited.
+    SKIP_COUNT = 16
+    MILLISECOND_NS = 1000000
+
+
+cdef int64_t now_ns() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <int64_t>now.tv_sec * 1000000000 + now.tv_nsec
+
+
+cdef void sleep_ns(int64_t duration) noexcept nogil:
+    """Sleep, or less when a signal comes."""
+    cdef timespec pause
+    pause.tv_sec = duration // 1000000000
+    pause.tv_nsec = duration % 1000000000
+    nanosleep(&pause, NULL)
+
+
+cdef ssize_t run_released(Operation *operation, int flags) noexcept:
+    cdef ssize_t result
+    fastsock_streak()[0] = 0
+    with nogil:
+        result = operation.run(operation, flags)
+    return result
+
+
+cdef ssize_t run_try(Operation *operation) noexcept:
+    """One call that does not wait, with the GIL held unless it is this thread's turn to give it up."""
+    cdef unsigned *streak = fastsock_streak()
+    if operation.release or streak[0] >= STREAK_LIMIT:
+        return run_released(operation, MSG_DONTWAIT)
+    streak[0] += 1
+    return operation.run(operation, MSG_DONTWAIT)
+
+
+cdef bint skips_first_try(Operation *operation) noexcept:
+    cdef int writes = operation.what == FSK_WAIT_WRITABLE
+    cdef unsigned failures = fastsock_history_load(writes, operation.fd)
+    if failures < SKIP_AFTER:
+        return False
+    if failures >= SKIP_AFTER + SKIP_COUNT:
+        fastsock_history_store(writes, operation.fd, SKIP_AFTER - 1)
+        return False
+    fastsock_history_store(writes, operation.fd, failures + 1)
+    return True
+
+
+cdef void remember_try(Operation *operation, bint has_found) noexcept:
+    cdef int writes = operation.what == FSK_WAIT_WRITABLE
+    cdef unsigned failures = fastsock_history_load(writes, operation.fd)
+    if has_found:
+        if failures != 0:
+            fastsock_history_store(writes, operation.fd, 0)
+    elif failures < SKIP_AFTER:
+        fastsock_history_store(writes, operation.fd, failures + 1)
+
+
+cdef ssize_t perform(object sock, Operation *operation) except -1:
+    """Make the call, waiting as sock's timeout says.
+
+    sock has passed descriptor.serves(). Returns the result of a successful call.
+    """
+    cdef ssize_t result
+    operation.fd = number(sock)
+    operation.has_waited = False
+    if not operation.try_first or skips_first_try(operation):
+        return wait_and_perform(sock, operation, False)
+    result = run_try(operation)
+    if result >= 0:
+        remember_try(operation, True)
+        return result
+    # EINPROGRESS: the send that starts a TCP Fast Open connection, which a blocking one waits for.
+    if result == -EAGAIN or result == -EINTR or result == -EINPROGRESS:
+        return wait_and_perform(sock, operation, True, result)
+    raise_error(result)
+
+
+cdef ssize_t wait_and_perform(object sock, Operation *operation, bint has_tried,
+                              ssize_t result=-EAGAIN) except -1:
+    cdef int64_t timeout
+    PyErr_CheckSignals()
+    timeout = timeout_ns(sock)
+    operation.has_waited = True
+    if timeout == 0:
+        return perform_once(sock, operation, has_tried, result)
+    if result == -EINPROGRESS and timeout > 0:
+        raise_error(result)
+    if has_tried and operation.deadline_ns == 0:
+        remember_try(operation, False)
+    if timeout < 0:
+        return perform_blocking(sock, operation)
+    if operation.deadline_ns == 0:
+        operation.deadline_ns = saturating_add(now_ns(), timeout)
+    return perform_by_deadline(sock, operation)
+
+
+cdef int64_t saturating_add(int64_t one, int64_t other) noexcept:
+    return one + other if one <= 0x7fffffffffffffff - other else 0x7fffffffffffffff
+
+
+cdef ssize_t perform_once(object sock, Operation *operation, bint has_tried,
+                          ssize_t result) except -1:
+    """Of a non-blocking socket: the result there is, or that of the one call it makes."""
+    while not has_tried or result == -EINTR:
+        has_tried = True
+        operation.fd = number(sock)
+        result = run_released(operation, 0)
+        if result >= 0:
+            return result
+        if result == -EINTR:
+            PyErr_CheckSignals()
+    raise_error(result)
+
+
+cdef ssize_t perform_blocking(object sock, Operation *operation) except -1:
+    """Wait in the system call itself, which alone ends when CPython's ends."""
+    cdef ssize_t result
+    while True:
+        operation.fd = number(sock)
+        result = run_released(operation, 0)
+        if result >= 0:
+            return result
+        if result != -EINTR:
+            raise_error(result)  # EAGAIN too: SO_RCVTIMEO, SO_SNDTIMEO
+        PyErr_CheckSignals()
+
+
+cdef ssize_t perform_by_deadline(object sock, Operation *operation) except -1:
+    """Wait in poll until the deadline, and try each time it says ready."""
+    cdef ssize_t result
+    cdef int64_t remaining
+    cdef int ready
+    cdef unsigned refusals = 0
+    while True:
+        remaining = operation.deadline_ns - now_ns()
+        if remaining <= 0:
+            raise TimeoutError("timed out")
+        operation.fd = number(sock)
+        fastsock_streak()[0] = 0
+        with nogil:
+            ready = fsk_socket_wait(operation.fd, operation.what, remaining)
+        if ready == 0:
+            continue  # the time is over, or more than INT_MAX milliseconds remain
+        if ready < 0:
+            if ready != -EINTR:
+                raise_error(ready)
+            PyErr_CheckSignals()
+            continue
+        # The number again: the socket may have been closed while the GIL was given up.
+        operation.fd = number(sock)
+        result = run_try(operation)
+        if result >= 0:
+            return result
+        if result == -EINTR:
+            PyErr_CheckSignals()
+        elif result != -EAGAIN:
+            raise_error(result)
+        else:
+            # Ready and yet nothing: another thread was first, or poll is wrong for good (it calls a
+            # connected Unix datagram socket writable while the peer's queue is full).
+            refusals += 1
+            if refusals >= 2:
+                remaining = operation.deadline_ns - now_ns()
+                with nogil:
+                    if remaining > 0:
+                        sleep_ns(min(remaining, MILLISECOND_NS))
+                PyErr_CheckSignals()
