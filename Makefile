@@ -76,7 +76,7 @@ lint: build
 	$(BIN)/cython-lint src/fastsock/native
 	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest fastsock --allowlist tests/parity/stubtest-allowlist.txt --ignore-disjoint-bases
+	$(BIN)/python -m mypy.stubtest fastsock --allowlist tests/parity/stubtest-allowlist.txt
 
 format: $(VENV)/tools
 	$(BIN)/ruff check --fix .

@@ -100,14 +100,14 @@ uint64_t fsk_address_hash(const struct fsk_address *address, uint64_t key) {
     if (address->length == 0)
         return mix(key, 0);
     if (address->name.any.sa_family == AF_INET)
-        return mix(key, (uint64_t)address->name.ip4.sin_addr.s_addr << 16 |
-                            address->name.ip4.sin_port);
+        return mix(key,
+                   (uint64_t)address->name.ip4.sin_addr.s_addr << 16 | address->name.ip4.sin_port);
     if (address->name.any.sa_family == AF_INET6) {
         uint64_t halves[2];
         memcpy(halves, &address->name.ip6.sin6_addr, sizeof halves);
         uint64_t state = mix(mix(key, halves[0]), halves[1]);
-        return mix(state, (uint64_t)address->name.ip6.sin6_scope_id << 16 |
-                              address->name.ip6.sin6_port);
+        return mix(state,
+                   (uint64_t)address->name.ip6.sin6_scope_id << 16 | address->name.ip6.sin6_port);
     }
     uint64_t state = key;
     const unsigned char *bytes = (const unsigned char *)&address->name;

@@ -10,7 +10,6 @@
 
 #include "config.h"
 
-
 /* The first is the default. */
 static const struct fski_engine *const engines[] = {
 #if FSK_HAVE_ENGINE_LINUX

@@ -2,9 +2,9 @@
  * The contract of an engine: what the systems do differently, behind one table.
  *
  * What POSIX gives everywhere alike (recv, sendmsg, poll and the like) is called directly through
- * kernel.h and has no entry here. An entry exists where a faster or safer call exists on some system
- * only; engine_portable.c then is the reference that every other engine is compared with, and is
- * compiled and tested on every system.
+ * kernel.h and has no entry here. An entry exists where a faster or safer call exists on some
+ * system only; engine_portable.c then is the reference that every other engine is compared with,
+ * and is compiled and tested on every system.
  *
  * accept(fd, peer, peer_length)
  *     Takes one connection. The new descriptor is in blocking mode (the BSDs let it inherit the

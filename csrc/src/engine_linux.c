@@ -2,8 +2,8 @@
  * The Linux engine.
  *
  * Facts about Linux
- *   accept4 (2.6.28) sets close-on-exec and the blocking mode in the call that makes the descriptor;
- *   nothing is inherited from the listener.
+ *   accept4 (2.6.28) sets close-on-exec and the blocking mode in the call that makes the
+ *   descriptor; nothing is inherited from the listener.
  * What follows
  *   One system call where the portable engine needs three, and no moment in which a fork in another
  *   thread could leak the descriptor to an exec'ed program.

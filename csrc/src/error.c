@@ -24,7 +24,6 @@ static int read_gnu_form(const char *result, char *text, size_t size) {
 
 int fsk_error_text(int code, char *text, size_t size) {
     int number = code < 0 ? -code : code;
-    return _Generic(strerror_r(number, text, size),
-                    int: read_posix_form,
-                    char *: read_gnu_form)(strerror_r(number, text, size), text, size);
+    return _Generic(strerror_r(number, text, size), int: read_posix_form, char *: read_gnu_form)(
+        strerror_r(number, text, size), text, size);
 }

@@ -42,8 +42,8 @@ static inline ssize_t fski_send(int fd, const void *data, size_t length, int fla
 }
 
 static inline ssize_t fski_sendto(int fd, const void *data, size_t length, int flags,
-                                  const struct sockaddr *destination, socklen_t destination_length) {
-    return fski_result(sendto(fd, data, length, flags, destination, destination_length));
+                                  const struct sockaddr *destination, socklen_t size) {
+    return fski_result(sendto(fd, data, length, flags, destination, size));
 }
 
 static inline ssize_t fski_sendmsg(int fd, const struct msghdr *header, int flags) {
@@ -70,8 +70,8 @@ static inline int fski_getsockopt(int fd, int level, int option, void *value, so
     return (int)fski_result(getsockopt(fd, level, option, value, length));
 }
 
-/* Never repeated on EINTR: Linux has released the descriptor by then, and another thread may already
- * own the number. */
+/* Never repeated on EINTR: Linux has released the descriptor by then, and another thread may
+ * already own the number. */
 static inline int fski_close(int fd) {
     return (int)fski_result(close(fd));
 }

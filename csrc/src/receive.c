@@ -11,8 +11,7 @@ ssize_t fsk_receive(int fd, void *buffer, size_t length, int flags) {
 ssize_t fsk_receive_from(int fd, void *buffer, size_t length, int flags,
                          struct fsk_address *source) {
     socklen_t source_length = sizeof source->name;
-    ssize_t received =
-        fski_recvfrom(fd, buffer, length, flags, &source->name.any, &source_length);
+    ssize_t received = fski_recvfrom(fd, buffer, length, flags, &source->name.any, &source_length);
     /* The kernel reports the length it would have liked to store. */
     if (source_length > sizeof source->name)
         source_length = sizeof source->name;

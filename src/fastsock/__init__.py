@@ -7,11 +7,12 @@
 """
 
 import socket as _stdlib
+from socket import *
 from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
 from fastsock import constants as _constants
-from fastsock.constants import *  # noqa: F403
-from socket import *  # noqa: F403, I001  # after ours: where Python has a name, its object counts
+from fastsock.constants import *
 from fastsock.dropin import create_connection, create_server, fromfd, socket, socketpair
 from fastsock.inplace import install, installed, uninstall
 from fastsock.native import library as _library
@@ -23,7 +24,7 @@ __adds__ = (
     "install",
     "installed",
     "uninstall",
-    *(name for name in _constants.__all__ if name not in _stdlib.__all__),
+    *(name for name in vars(_constants) if name.isupper() and not name.startswith("_")),
 )
 __all__ = [*__implements__, *__imports__, *__adds__]
 
@@ -38,7 +39,7 @@ _register()
 
 if not _TYPE_CHECKING:
 
-    def __getattr__(name):
+    def __getattr__(name: str) -> _Any:
         # Names outside the standard library's __all__ that programs use all the same:
         # _GLOBAL_DEFAULT_TIMEOUT, EBADF, SocketIO. Hidden from type checkers, which would otherwise
         # take every misspelt name for one of them.

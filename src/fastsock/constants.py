@@ -2,17 +2,19 @@
 """Numbers of the Linux kernel's socket interface that CPython gives no name.
 
 Each is an int. Source: the kernel's own headers (asm-generic/socket.h, linux/udp.h, linux/in.h and
-the like); these numbers are part of the kernel's stable interface and don't depend on the headers of
-the machine that built this package. Where the running Python has a name, its object is used.
+the like). These numbers are part of the kernel's stable interface, whatever headers the machine had
+that built this package. A name that the running Python has is taken out again: its object is the
+one to use.
 """
 
-import os
-import sys
+import os as _os
+import socket as _socket
+import sys as _sys
 
 # These architectures number the options of SOL_SOCKET in a way of their own.
 _OWN_NUMBERS = ("alpha", "mips", "parisc", "sparc")
 
-if sys.platform == "linux" and not os.uname().machine.startswith(_OWN_NUMBERS):
+if _sys.platform == "linux" and not _os.uname().machine.startswith(_OWN_NUMBERS):
     # SOL_SOCKET: asm-generic/socket.h
     SO_ATTACH_FILTER = 26
     SO_DETACH_FILTER = 27
@@ -90,4 +92,5 @@ if sys.platform == "linux" and not os.uname().machine.startswith(_OWN_NUMBERS):
     PACKET_RX_RING = 5
     PACKET_FANOUT = 18
 
-__all__ = [name for name in dir() if name.isupper() and not name.startswith("_")]
+for _name in [name for name in globals() if hasattr(_socket, name) and name.isupper()]:
+    del globals()[_name]

@@ -16,7 +16,9 @@ from fastsock.native import send as _send
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeVar
+    from typing import SupportsIndex, TypeVar
+
+    from _typeshed import ReadableBuffer
 
     _Function = TypeVar("_Function", bound=Callable[..., Any])
     _Base = stdlib.socket
@@ -25,7 +27,7 @@ else:
     _Base = _descriptor.stdlib_class
 
 
-class socket(_Base):  # noqa: N801
+class socket(_Base):
     """The standard library's ``socket.socket`` with faster data-carrying methods.
 
     It is a ``socket.socket`` for every ``isinstance``, and behaves as one: results, exceptions,
@@ -104,24 +106,23 @@ def _rebind(function: _Function) -> _Function:
 
 
 if TYPE_CHECKING:
-    _Address = tuple[str | None, int]
 
     def create_connection(
-        address: _Address,
+        address: tuple[str | None, bytes | str | int | None],
         timeout: float | None = ...,
-        source_address: Any | None = None,
+        source_address: tuple[Any, ...] | str | ReadableBuffer | None = None,
         *,
         all_errors: bool = False,
     ) -> socket: ...
     def create_server(
-        address: Any,
+        address: tuple[Any, ...] | str | ReadableBuffer,
         *,
         family: int = ...,
         backlog: int | None = None,
         reuse_port: bool = False,
         dualstack_ipv6: bool = False,
     ) -> socket: ...
-    def fromfd(fd: int, family: int, type: int, proto: int = 0) -> socket: ...
+    def fromfd(fd: SupportsIndex, family: int, type: int, proto: int = 0) -> socket: ...
     def socketpair(
         family: int | None = None, type: int = ..., proto: int = 0
     ) -> tuple[socket, socket]: ...

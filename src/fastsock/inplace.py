@@ -89,7 +89,7 @@ def uninstall() -> None:
         _update()
 
 
-class installed:  # noqa: N801
+class installed:
     """A context in which ``install()`` is in force: ``with fastsock.installed(): ...``.
 
     Blocks nest, and may be open in several threads at once: the last to end takes the methods out,

@@ -49,7 +49,7 @@ class _RegisteringLoader(Loader):
 
 
 class _Watcher(MetaPathFinder):
-    """Waits for the first import of the module; importing it ourselves would cost 10 ms and more."""
+    """Waits for the module to be imported; doing that ourselves would cost 10 ms and more."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None

@@ -39,8 +39,8 @@ struct fsk_control {
  *   cursor   in/out  bytes consumed; start with 0
  *   item     out
  *
- * Returns 1 with an item, 0 at the end, or -EBADMSG with an item whose header claims more bytes than
- * the kernel wrote: item then holds what is there, and it is the last. No read goes past
+ * Returns 1 with an item, 0 at the end, or -EBADMSG with an item whose header claims more bytes
+ * than the kernel wrote: item then holds what is there, and it is the last. No read goes past
  * control_length, whatever the bytes say. Source: cmsg(3).
  */
 FSK_API int fsk_control_next(const struct fsk_message *message, size_t *cursor,

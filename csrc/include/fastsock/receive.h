@@ -37,8 +37,8 @@ FSK_API ssize_t fsk_receive_from(int fd, void *buffer, size_t length, int flags,
                                  struct fsk_address *source);
 
 /*
- *   message  in/out  flags, address and control_length are replaced by what the kernel gave; after an
- *                    error flags and control_length are as before, so that the call can be repeated
+ *   message  in/out  flags, address and control_length are replaced by what the kernel gave; after
+ *                    an error flags and control_length are as before, and the call can be repeated
  * Source: recvmsg(2). Descriptors that SCM_RIGHTS brings belong to the caller.
  */
 FSK_API ssize_t fsk_receive_message(int fd, struct fsk_message *message, int flags);

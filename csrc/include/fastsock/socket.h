@@ -28,7 +28,8 @@ enum fsk_wait {
  * listener's own mode says. Returns the descriptor, or
  *   -EAGAIN   no connection is ready and the listener does not wait
  *   -EINTR    a signal came first
- *   -EMFILE   the process, or -ENFILE the system, has no descriptor left; the connection stays queued
+ *   -EMFILE   the process, or -ENFILE the system, has no descriptor left; the connection stays
+ *             queued
  *   other     as accept(2)
  */
 FSK_API int fsk_socket_accept(int fd, struct fsk_address *peer);

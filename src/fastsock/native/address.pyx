@@ -4,16 +4,18 @@
 Facts
     Formatting a host and building its tuple costs CPython about 150 ns a datagram, resolving a
     numeric destination about 400 ns. Programs talk to few peers at a time.
-    Tuples of str and int are immutable, so the same peer can give the same tuple object. A name that
-    was resolved must be resolved again: DNS may answer differently.
+    Tuples of str and int are immutable, so the same peer can give the same tuple object. A name
+    that was resolved must be resolved again: DNS may answer differently.
 What follows
     Two small tables, found by hash, each slot overwritten by whoever comes next. What they do not
     hold is made or parsed as CPython does, or left to CPython altogether.
 """
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport (
+    PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
+)
 from cpython.long cimport PyLong_AsLongAndOverflow
-from cpython.object cimport PyObject, PyObject_Hash
+from cpython.object cimport PyObject_Hash
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_CheckExact
 from libc.stdint cimport uint32_t, uint64_t
@@ -90,7 +92,8 @@ cdef class Destinations:
             copy_address(address, &self.addresses[slot])
         return True
 
-    cdef int store(self, tuple value, int family, size_t slot, const fsk_address *address) except -1:
+    cdef int store(self, tuple value, int family, size_t slot,
+                   const fsk_address *address) except -1:
         with cython.critical_section(self):
             self.tuples[slot] = value
             self.families[slot] = family

@@ -2,8 +2,8 @@
 """What a call needs to know of a Python socket: descriptor, family, kind and timeout.
 
 Facts
-    The C struct of _socket.socket is private, but its method and member descriptors are public C API.
-    Called without the attribute lookup and the argument tuple they cost 2 to 5 ns each.
+    The C struct of _socket.socket is private, but its method and member descriptors are public C
+    API. Called without the attribute lookup and the argument tuple they cost 2 to 5 ns each.
 What follows
     Nothing is kept beside the socket: it stays CPython's, whoever made it, and close, detach and
     settimeout need no word with us.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What the Cython modules need of C and Cython cannot say: thread-local storage and relaxed atomics.
- * Each module that calls one of these functions has an instance of its own. */
+ * What the Cython modules need of C and Cython cannot say: thread-local storage and relaxed
+ * atomics. Each module that calls one of these functions has an instance of its own. */
 #ifndef FASTSOCK_INTERPRETER_H
 #define FASTSOCK_INTERPRETER_H
 

@@ -5,8 +5,8 @@ Facts
     A received descriptor (SCM_RIGHTS) belongs to nobody until it is in the caller's hands.
     Iterating over the caller's buffers and items runs the caller's code, which may change them.
 What follows
-    When Python fails after the system call, each received descriptor is closed. Sequences are copied
-    to a tuple before the first item is looked at.
+    When Python fails after the system call, each received descriptor is closed. Sequences are
+    copied to a tuple before the first item is looked at.
 """
 cimport cython
 import _socket
@@ -204,7 +204,7 @@ def recvmsg(self, Py_ssize_t bufsize, Py_ssize_t ancbufsize=0, flags=0, /):
 
 
 def recvmsg_into(self, buffers, Py_ssize_t ancbufsize=0, flags=0, /):
-    """Receive (bytes received, ancdata, msg_flags, address) into buffers. As socket.recvmsg_into."""
+    """Receive into buffers: (nbytes, ancdata, msg_flags, address). As socket.recvmsg_into."""
     cdef fsk_message message
     cdef Pins pins
     if not serves(self):

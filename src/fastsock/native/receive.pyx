@@ -121,7 +121,7 @@ def recvfrom(self, Py_ssize_t bufsize, flags=0, /):
 
 
 def recv_into(self, buffer, Py_ssize_t nbytes=0, flags=0):
-    """Receive up to nbytes bytes, or len(buffer) when that is 0, into buffer. As socket.recv_into."""
+    """Receive up to nbytes bytes (0: len(buffer)) into buffer. As socket.recv_into."""
     cdef Operation operation
     cdef Py_buffer view
     if not serves(self):

@@ -3,14 +3,14 @@
 
 Facts
     A system call that finds its data copies it in about a microsecond. Giving up the GIL around it
-    lets a CPU-bound thread take it for a whole switch interval (5 ms), so a receive loop beside such
-    a thread runs at a fraction of its speed.
+    lets a CPU-bound thread take it for a whole switch interval (5 ms), so a receive loop beside
+    such a thread runs at a fraction of its speed.
     CPython polls before every call on a socket with a timeout: two system calls where one will do.
-    poll and the blocking call do not wait for the same: SO_RCVTIMEO, shutdown, a pending error and a
-    full Unix datagram queue end or hold the one and not the other.
+    poll and the blocking call do not wait for the same: SO_RCVTIMEO, shutdown, a pending error and
+    a full Unix datagram queue end or hold the one and not the other.
 What follows
-    The first try does not wait and keeps the GIL. Only what finds nothing gives it up, and then waits
-    as CPython does: in the blocking call itself without a timeout, in poll with one.
+    The first try does not wait and keeps the GIL. Only what finds nothing gives it up, and then
+    waits as CPython does: in the blocking call itself without a timeout, in poll with one.
 """
 from cpython.exc cimport PyErr_CheckSignals
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, nanosleep, timespec
@@ -32,7 +32,7 @@ cdef enum:
     # A descriptor whose first tries failed so often in a row skips them, and saves a system call a
     # message in request-and-reply, ...
     SKIP_AFTER = 4
-    # ... but tries again after this many skipped ones: a blocking call does not tell whether it waited.
+    # ... but tries again after this many: a blocking call does not tell whether it waited.
     SKIP_COUNT = 16
     MILLISECOND_NS = 1000000
 
@@ -60,7 +60,7 @@ cdef ssize_t run_released(Operation *operation, int flags) noexcept:
 
 
 cdef ssize_t run_try(Operation *operation) noexcept:
-    """One call that does not wait, with the GIL held unless it is this thread's turn to give it up."""
+    """One call that does not wait, with the GIL held unless it is time to give it up."""
     cdef unsigned *streak = fastsock_streak()
     if operation.release or streak[0] >= STREAK_LIMIT:
         return run_released(operation, MSG_DONTWAIT)

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: MIT
+from typing import final
+
+@final
+class Peers: ...
+
+@final
+class Destinations: ...
