@@ -33,6 +33,11 @@ int fsk_socket_wait(int fd, enum fsk_wait what, int64_t timeout_ns) {
     return ready > 0 ? 1 : ready;
 }
 
+int fsk_socket_is_blocking(int fd) {
+    int flags = fski_fcntl_get(fd, F_GETFL);
+    return flags < 0 ? flags : (flags & O_NONBLOCK) == 0;
+}
+
 int fsk_socket_receive_low_water(int fd) {
     int bytes = 0;
     socklen_t length = sizeof bytes;

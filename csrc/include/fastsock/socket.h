@@ -47,6 +47,14 @@ FSK_API int fsk_socket_accept(int fd, struct fsk_address *peer);
 FSK_API int fsk_socket_wait(int fd, enum fsk_wait what, int64_t timeout_ns);
 
 /*
+ * Whether calls on a descriptor wait: it lacks O_NONBLOCK. The mode belongs to the open file, so
+ * another process that shares it can change it at any time.
+ *
+ * Returns 1 or 0, or -errno.
+ */
+FSK_API int fsk_socket_is_blocking(int fd);
+
+/*
  * The number of bytes a blocking receive on a stream waits for.
  *
  * Returns SO_RCVLOWAT, 1 unless it was set, or -errno.

@@ -5,8 +5,10 @@ import _socket
 from posix.unistd cimport close
 
 from fastsock.native.address cimport to_python
-from fastsock.native.descriptor cimport build, class_of, serves, timeout_ns
-from fastsock.native.libfastsock cimport FSK_WAIT_READABLE, fsk_address, fsk_socket_accept
+from fastsock.native.descriptor cimport build, class_of, number, serves
+from fastsock.native.libfastsock cimport (
+    FSK_WAIT_READABLE, fsk_address, fsk_socket_accept, fsk_socket_is_blocking,
+)
 from fastsock.native.waiting cimport Operation, perform
 
 cdef object native_accept = _socket.socket._accept
@@ -19,14 +21,16 @@ cdef ssize_t run_accept(Operation *operation, int flags) noexcept nogil:
 
 cdef int accept_descriptor(object sock, fsk_address *peer) except -1:
     cdef Operation operation
+    # The mode of the open file, not the timeout: a process that shares the listener may have made it
+    # wait, and it must not do so with the GIL held.
+    cdef bint is_blocking = fsk_socket_is_blocking(number(sock)) != 0
     operation.run = run_accept
     operation.flags = 0
     operation.address = peer
     operation.what = FSK_WAIT_READABLE
     operation.deadline_ns = 0
-    # A blocking listener would wait with the GIL held.
-    operation.try_first = timeout_ns(sock) >= 0
-    operation.release = False
+    operation.try_first = not is_blocking
+    operation.release = is_blocking
     return <int>perform(sock, &operation)
 
 

@@ -3,10 +3,15 @@
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyObject_GetBuffer
 from cpython.long cimport PyLong_AsLong
 
+cdef object NO_FLAGS = 0  # CPython has one object for it
+
 
 cdef int as_flags(object value) except? -1:
     """A C int; the parser's "i"."""
-    cdef long number = PyLong_AsLong(value)
+    cdef long number
+    if value is NO_FLAGS:
+        return 0
+    number = PyLong_AsLong(value)
     if number > 0x7fffffff:
         raise OverflowError("signed integer is greater than maximum")
     if number < -0x80000000:

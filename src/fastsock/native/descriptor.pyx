@@ -67,6 +67,10 @@ cdef PyMemberDef *proto_member = member(_socket.socket, "proto")
 cdef PyMemberDef *io_refs_member = member(stdlib_class, "_io_refs")
 cdef PyMemberDef *closed_member = member(stdlib_class, "_closed")
 
+cdef object INET = AF_INET
+cdef object INET6 = AF_INET6
+cdef object UNIX = AF_UNIX
+
 cdef object native_setsockopt = _socket.socket.setsockopt
 cdef bint low_water_in_use = False
 
@@ -98,11 +102,13 @@ cdef int refuse(object sock) except -1:
 cdef bint serves(object sock) except -1:
     """True when sock's family is one of ours; the other families are left to CPython."""
     cdef PyTypeObject *cls = Py_TYPE(sock)
-    cdef long number
+    cdef object family
     if cls != drop_in_type and cls != stdlib_type:
         refuse(sock)
-    number = PyLong_AsLong(PyMember_GetOne(<char *><PyObject *>sock, family_member))
-    return number == AF_INET or number == AF_INET6 or number == AF_UNIX
+    # CPython has one object for each int up to 256: identity is equality here, and a family that is
+    # not recognised would only be served by CPython's own methods.
+    family = PyMember_GetOne(<char *><PyObject *>sock, family_member)
+    return family is INET or family is UNIX or family is INET6
 
 
 cdef int number(object sock) except -2:

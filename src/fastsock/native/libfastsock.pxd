@@ -78,6 +78,7 @@ cdef extern from "fastsock/fastsock.h" nogil:
 
     int fsk_socket_accept(int fd, fsk_address *peer)
     int fsk_socket_wait(int fd, fsk_wait what, int64_t timeout_ns)
+    int fsk_socket_is_blocking(int fd)
     int fsk_socket_receive_low_water(int fd)
 
     # The system's constants that the calls compare with (sys/socket.h, netinet/in.h).
