@@ -90,10 +90,13 @@ bool fsk_address_equal(const struct fsk_address *one, const struct fsk_address *
     return memcmp(&one->name, &other->name, one->length) == 0;
 }
 
-/* A multiply-and-fold step: every bit of value reaches every bit of the result. */
+/* The finalizer of MurmurHash3: every bit of value reaches every bit of the result. One
+ * multiplication would not do: it carries upward only, and a table takes the low bits. */
 static uint64_t mix(uint64_t state, uint64_t value) {
-    state = (state ^ value) * UINT64_C(0x9e3779b97f4a7c15);
-    return state ^ (state >> 29);
+    state ^= value;
+    state = (state ^ (state >> 33)) * UINT64_C(0xff51afd7ed558ccd);
+    state = (state ^ (state >> 33)) * UINT64_C(0xc4ceb9fe1a85ec53);
+    return state ^ (state >> 33);
 }
 
 uint64_t fsk_address_hash(const struct fsk_address *address, uint64_t key) {

@@ -40,19 +40,23 @@ static const struct fski_engine *named_engine(void) {
     return NULL;
 }
 
+/* Not state but constants found late: every thread that races here stores the same values. */
+static _Atomic(const struct fski_engine *) chosen;
+static atomic_bool is_misnamed;
+
 const struct fski_engine *fski_engine(void) {
-    /* Not state but a constant found late: every thread that races here stores the same value. */
-    static _Atomic(const struct fski_engine *) chosen;
-    const struct fski_engine *engine = atomic_load_explicit(&chosen, memory_order_relaxed);
+    const struct fski_engine *engine = atomic_load_explicit(&chosen, memory_order_acquire);
     if (engine == NULL) {
         engine = named_engine();
+        atomic_store_explicit(&is_misnamed, engine == NULL, memory_order_relaxed);
         if (engine == NULL)
             engine = engines[0];
-        atomic_store_explicit(&chosen, engine, memory_order_relaxed);
+        atomic_store_explicit(&chosen, engine, memory_order_release);
     }
     return engine;
 }
 
 const char *fsk_engine_name(void) {
-    return named_engine() == NULL ? NULL : fski_engine()->name;
+    const char *name = fski_engine()->name;
+    return atomic_load_explicit(&is_misnamed, memory_order_relaxed) ? NULL : name;
 }

@@ -1,29 +1,37 @@
 /* SPDX-License-Identifier: MIT */
 #include <fastsock/error.h>
 
+#include <limits.h>
+
 #include "kernel.h"
 
+static void copy_cut(const char *whole, char *text, size_t size) {
+    if (size == 0)
+        return;
+    size_t length = strnlen(whole, size - 1);
+    memcpy(text, whole, length);
+    text[length] = '\0';
+}
+
 /* strerror_r comes in two forms under one name; overloading on the result's type picks the reading.
- * POSIX (musl, macOS): fills text, returns an error number. GNU: may return a string of its own. */
-static int read_posix_form(int result, char *text, size_t size) {
-    (void)text;
-    (void)size;
+ * POSIX (musl, macOS): fills room, returns an error number. */
+static int read_posix_form(int result, const char *room, char *text, size_t size) {
+    copy_cut(room, text, size);
     return -result;
 }
 
-static int read_gnu_form(const char *result, char *text, size_t size) {
-    if (result != text && size > 0) {
-        size_t length = strlen(result);
-        if (length >= size)
-            length = size - 1;
-        memcpy(text, result, length);
-        text[length] = '\0';
-    }
-    return strncmp(text, "Unknown error", 13) == 0 ? -EINVAL : 0;
+/* glibc: gives its own string for a code it knows, and writes into room for one it does not. The
+ * text does not tell them apart: it is translated. */
+static int read_gnu_form(const char *result, const char *room, char *text, size_t size) {
+    copy_cut(result, text, size);
+    return result == room ? -EINVAL : 0;
 }
 
 int fsk_error_text(int code, char *text, size_t size) {
-    int number = code < 0 ? -code : code;
-    return _Generic(strerror_r(number, text, size), int: read_posix_form, char *: read_gnu_form)(
-        strerror_r(number, text, size), text, size);
+    /* Of our own, as a cut text would be an error of its own (ERANGE) in the POSIX form. */
+    char room[128] = "";
+    int number = code < 0 && code != INT_MIN ? -code : code;
+    return _Generic(strerror_r(number, room, sizeof room),
+                    int: read_posix_form,
+                    char *: read_gnu_form)(strerror_r(number, room, sizeof room), room, text, size);
 }

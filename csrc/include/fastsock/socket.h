@@ -22,7 +22,7 @@ enum fsk_wait {
 /*
  * Take one connection from a listening socket.
  *
- *   peer  out  NULL: not wanted; length 0 for an unnamed Unix peer
+ *   peer  out  NULL: not wanted; an unnamed Unix peer has the family alone, so no path
  *
  * The new descriptor is in blocking mode and closed on exec, on every system. Waits as the
  * listener's own mode says. Returns the descriptor, or
@@ -38,7 +38,8 @@ FSK_API int fsk_socket_accept(int fd, struct fsk_address *peer);
  * Wait until a descriptor is ready, in error or hung up.
  *
  *   what        in  FSK_WAIT_READABLE or FSK_WAIT_WRITABLE
- *   timeout_ns  in  nanoseconds, rounded up to milliseconds; 0 asks without waiting; FSK_FOREVER
+ *   timeout_ns  in  nanoseconds, rounded up to milliseconds, INT_MAX of them (24.8 days) at most; 0
+ *                   asks without waiting; FSK_FOREVER
  *
  * Returns 1 when a call would tell more (a descriptor that is not open, or below 0, included: the
  * call then gives EBADF), 0 when the time is over, or -EINTR.
