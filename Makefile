@@ -36,7 +36,16 @@ build: $(VENV)/built
 
 $(VENV)/tools: pyproject.toml .ci/environment
 	@test -n "$(PYTHON)"
+	@.ci/environment $(PYTHON) $(VENV) test
+	@touch $@
+
+# Apart, as the linters are to be had for fewer Pythons.
+$(VENV)/linters: $(VENV)/tools
 	@.ci/environment $(PYTHON) $(VENV) test,lint
+	@touch $@
+
+$(VENV)/benchmark: $(VENV)/tools
+	@.ci/environment $(PYTHON) $(VENV) test,bench
 	@touch $@
 
 $(VENV)/built: $(VENV)/tools CMakeLists.txt csrc/CMakeLists.txt src/fastsock/native/CMakeLists.txt
@@ -66,11 +75,10 @@ test-long: build test-c
 test-long-one:
 	FASTSOCK_ENGINE=$(FASTSOCK_ENGINE) $(PYTEST) --long tests
 
-bench: build
-	@.ci/environment $(PYTHON) $(VENV) test,lint,bench
+bench: build $(VENV)/benchmark
 	$(BIN)/python bench/run.py
 
-lint: build
+lint: build $(VENV)/linters
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/cython-lint src/fastsock/native
@@ -78,7 +86,7 @@ lint: build
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest fastsock --allowlist tests/parity/stubtest-allowlist.txt
 
-format: $(VENV)/tools
+format: $(VENV)/linters
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(C_FILES)

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+"""What the plain calls have to reach: the "at least" table of the design, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Result = Mapping[str, Any]  # one case, as figures.summarize gives it
+CALL_GROUPS = ("receive", "send", "accept")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A goal held against a result."""
+
+    text: str
+    value: float
+    limit: float
+    is_met: bool
+
+
+def _times(result: Result) -> float:
+    return float(result["speedup"]["median"])
+
+
+def _slowness(result: Result) -> float:
+    return 1 / _times(result)
+
+
+def _to_floor(result: Result) -> float:
+    return float(result["to_floor"]["median"])
+
+
+def _noise_limit(result: Result) -> float:
+    return 1 + max(0.03, float(result["noise"]))
+
+
+@dataclass(frozen=True)
+class Goal:
+    text: str
+    applies: Callable[[Result], bool]
+    value: Callable[[Result], float]
+    limit: Callable[[Result], float]
+    is_least: bool  # the value has to be at least the limit, else at most
+
+    def judge(self, result: Result) -> Verdict:
+        value, limit = self.value(result), self.limit(result)
+        is_met = value >= limit if self.is_least else value <= limit
+        return Verdict(self.text, value, limit, is_met)
+
+
+def _constant(limit: float) -> Callable[[Result], float]:
+    return lambda result: limit
+
+
+def _is_call(*methods: str, link: str = "udp", mode: str = "") -> Callable[[Result], bool]:
+    """A plain call of one of methods over links that begin with link."""
+    return lambda result: (
+        result["group"] in CALL_GROUPS
+        and result["method"] in methods
+        and str(result["link"]).startswith(link)
+        and mode in ("", result["mode"])
+    )
+
+
+def _is_group(*groups: str) -> Callable[[Result], bool]:
+    return lambda result: result["group"] in groups
+
+
+def _is_beside_thread(result: Result) -> bool:
+    # Two CPUs: where the stdlib's loop starves. On one the row is for information.
+    return result["group"] == "beside thread" and int(result["cpus"]) > 1
+
+
+GOALS = [
+    Goal("not slower", _is_group(*CALL_GROUPS), _slowness, _noise_limit, False),
+    Goal("≥ 1.6x stdlib", _is_call("recvfrom", mode="blocking"), _times, _constant(1.6), True),
+    Goal("≥ 2.0x stdlib", _is_call("recvfrom", mode="timeout"), _times, _constant(2.0), True),
+    Goal("≥ 1.3x stdlib", _is_call("accept", link="tcp"), _times, _constant(1.3), True),
+    Goal("≤ 1.6 of floor", _is_call("accept", link="tcp"), _to_floor, _constant(1.6), False),
+    Goal("≥ 4x stdlib", _is_beside_thread, _times, _constant(4.0), True),
+    Goal("≤ 1.25 of floor", _is_call("recv", "recv_into"), _to_floor, _constant(1.25), False),
+    Goal("≤ 1.35 of floor", _is_call("recvfrom"), _to_floor, _constant(1.35), False),
+    Goal("CPU not more", _is_group("request and reply"), _slowness, _noise_limit, False),
+    Goal("nothing lost", lambda result: True, lambda r: float(r["lost"]), _constant(0), False),
+]
+
+
+def verdicts(result: Result) -> list[Verdict]:
+    """Every goal that concerns a result, judged."""
+    return [goal.judge(result) for goal in GOALS if goal.applies(result)]
