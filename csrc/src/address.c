@@ -28,17 +28,30 @@ int fsk_address_parse_host(struct fsk_address *address, int family, const char *
     return -EAFNOSUPPORT;
 }
 
+/* inet_ntop of glibc goes through sprintf, which costs more than the rest of a received address. */
+static int format_ip4(const struct in_addr *ip4, char *host) {
+    const unsigned char *octets = (const unsigned char *)&ip4->s_addr; /* network order */
+    char *end = host;
+    for (int i = 0; i < 4; i++) {
+        unsigned octet = octets[i];
+        if (octet >= 100)
+            *end++ = (char)('0' + octet / 100);
+        if (octet >= 10)
+            *end++ = (char)('0' + octet / 10 % 10);
+        *end++ = (char)('0' + octet % 10);
+        *end++ = i < 3 ? '.' : '\0';
+    }
+    return (int)(end - host) - 1;
+}
+
 int fsk_address_format_host(const struct fsk_address *address, char *host) {
-    const void *bytes;
     if (address->length == 0)
         return -EAFNOSUPPORT;
     if (address->name.any.sa_family == AF_INET)
-        bytes = &address->name.ip4.sin_addr;
-    else if (address->name.any.sa_family == AF_INET6)
-        bytes = &address->name.ip6.sin6_addr;
-    else
+        return format_ip4(&address->name.ip4.sin_addr, host);
+    if (address->name.any.sa_family != AF_INET6)
         return -EAFNOSUPPORT;
-    inet_ntop(address->name.any.sa_family, bytes, host, FSK_HOST_SIZE);
+    inet_ntop(AF_INET6, &address->name.ip6.sin6_addr, host, FSK_HOST_SIZE);
     return (int)strlen(host);
 }
 

@@ -32,6 +32,6 @@ int fsk_error_text(int code, char *text, size_t size) {
     char room[128] = "";
     int number = code < 0 && code != INT_MIN ? -code : code;
     return _Generic(strerror_r(number, room, sizeof room),
-                    int: read_posix_form,
-                    char *: read_gnu_form)(strerror_r(number, room, sizeof room), room, text, size);
+        int: read_posix_form,
+        char *: read_gnu_form)(strerror_r(number, room, sizeof room), room, text, size);
 }

@@ -8,14 +8,15 @@ own. Plain ``pickle`` refuses sockets, and goes on doing so.
 from __future__ import annotations
 
 import sys
-from importlib.abc import Loader, MetaPathFinder
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from fastsock.dropin import socket
 
 if TYPE_CHECKING:
+    # Protocols are enough: importing the base classes would cost 15 ms.
     from collections.abc import Sequence
+    from importlib.abc import Loader
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
@@ -31,7 +32,7 @@ def _reduce(sock: socket) -> tuple[Any, ...]:
     return _rebuild, (descriptor, sock.family, sock.type, sock.proto)
 
 
-class _RegisteringLoader(Loader):
+class _RegisteringLoader:
     """Loads the module as its own loader does, and registers the reducer when it is there."""
 
     def __init__(self, loader: Loader) -> None:
@@ -48,7 +49,7 @@ class _RegisteringLoader(Loader):
         module.register(socket, _reduce)
 
 
-class _Watcher(MetaPathFinder):
+class _Watcher:
     """Waits for the module to be imported; doing that ourselves would cost 10 ms and more."""
 
     def find_spec(

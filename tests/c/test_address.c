@@ -95,6 +95,18 @@ static void test_host_of_other_family_is_refused(void) {
     CHECK_INT(fsk_address_parse_host(&address, -1, "127.0.0.1", 1), -EAFNOSUPPORT);
 }
 
+static void test_format_ipv4_equals_inet_ntop_for_every_octet(void) {
+    for (int octet = 0; octet < 256; octet++) {
+        struct fsk_address address;
+        char written[FSK_HOST_SIZE];
+        char text[FSK_HOST_SIZE];
+        snprintf(written, sizeof written, "%d.%d.%d.%d", octet, 255 - octet, octet / 2, octet % 10);
+        REQUIRE(fsk_address_parse_host(&address, AF_INET, written, 0) == 0);
+        CHECK_INT(fsk_address_format_host(&address, text), strlen(written));
+        CHECK_TEXT(text, written);
+    }
+}
+
 static void test_format_of_other_family_is_refused(void) {
     struct fsk_address path = path_address("/tmp/x", 6);
     struct fsk_address none = ip_address(AF_INET, "127.0.0.1", 1);
@@ -420,6 +432,7 @@ int main(void) {
     RUN(test_host_not_numeric_is_refused);
     RUN(test_host_not_numeric_ipv6_is_refused);
     RUN(test_host_of_other_family_is_refused);
+    RUN(test_format_ipv4_equals_inet_ntop_for_every_octet);
     RUN(test_format_of_other_family_is_refused);
     RUN(test_format_writes_within_the_stated_room);
     run_path_tests();

@@ -53,8 +53,8 @@ FSK_API int fsk_address_parse_host(struct fsk_address *address, int family, cons
  *
  *   host  out  at least FSK_HOST_SIZE bytes; NUL-terminated
  *
- * Returns the length of the text, or -EAFNOSUPPORT when address is not an IP address.
- * Source: inet_ntop(3).
+ * Returns the length of the text, or -EAFNOSUPPORT when address is not an IP address. The text is
+ * that of inet_ntop(3).
  */
 FSK_API int fsk_address_format_host(const struct fsk_address *address, char *host);
 

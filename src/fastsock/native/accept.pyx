@@ -21,8 +21,8 @@ cdef ssize_t run_accept(Operation *operation, int flags) noexcept nogil:
 
 cdef int accept_descriptor(object sock, fsk_address *peer) except -1:
     cdef Operation operation
-    # The mode of the open file, not the timeout: a process that shares the listener may have made it
-    # wait, and it must not do so with the GIL held.
+    # The mode of the open file, not the timeout: a process that shares the listener may have made
+    # it wait, and it must not do so with the GIL held.
     cdef bint is_blocking = fsk_socket_is_blocking(number(sock)) != 0
     operation.run = run_accept
     operation.flags = 0

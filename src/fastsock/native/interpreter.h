@@ -22,18 +22,26 @@
 #define FASTSOCK_FASTOPEN 0
 #endif
 
-/* Calls in a row that a thread has made without releasing the GIL. */
-static inline unsigned *fastsock_streak(void) {
-    static _Thread_local unsigned streak;
+/* What a thread has done since it last released the GIL. */
+struct fastsock_streak {
+    unsigned calls;   /* without a look at the clock */
+    int64_t since_ns; /* of the first look; 0: none yet */
+};
+static inline struct fastsock_streak *fastsock_streak(void) {
+    static _Thread_local struct fastsock_streak streak;
     return &streak;
 }
 
 /* A thread's memory for results whose size is not known before they arrive. The C library makes the
  * block when the thread first asks for it and frees it when the thread ends. */
 #define FASTSOCK_SCRATCH_SIZE 65536
-static inline char *fastsock_scratch(void) {
-    static _Thread_local char scratch[FASTSOCK_SCRATCH_SIZE];
-    return scratch;
+struct fastsock_scratch {
+    size_t last_size; /* of the thread's last receive that had more than the stack's room */
+    char bytes[FASTSOCK_SCRATCH_SIZE];
+};
+static inline struct fastsock_scratch *fastsock_scratch(void) {
+    static _Thread_local struct fastsock_scratch scratch;
+    return &scratch;
 }
 
 /* How often in a row a descriptor's first try found nothing: a guess by descriptor number, right or

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # CPython's C API where Cython's own declarations stop, and the C of interpreter.h.
 from cpython.object cimport PyObject, PyTypeObject
+from libc.stdint cimport int64_t
 
 
 cdef extern from "interpreter.h":
@@ -40,7 +41,13 @@ cdef extern from "interpreter.h":
     int FASTSOCK_FASTOPEN
     enum:
         FASTSOCK_SCRATCH_SIZE
-    unsigned *fastsock_streak() noexcept nogil
-    char *fastsock_scratch() noexcept nogil
+    struct fastsock_streak_state "fastsock_streak":
+        unsigned calls
+        int64_t since_ns
+    fastsock_streak_state *fastsock_streak() noexcept nogil
+    struct fastsock_scratch_memory "fastsock_scratch":
+        size_t last_size
+        char *bytes
+    fastsock_scratch_memory *fastsock_scratch() noexcept nogil
     unsigned fastsock_history_load(int writes, int fd) noexcept nogil
     void fastsock_history_store(int writes, int fd, unsigned count) noexcept nogil

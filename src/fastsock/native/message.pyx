@@ -40,6 +40,7 @@ cdef enum:
     KEEP_GIL_RECEIVE = 262144  # as in receive.pyx
     KEEP_GIL_SEND = 65536      # as in send.pyx
     CONTROL_MAXIMUM = 0x7fffffff
+    FEW = 4  # buffers that most messages have at the most
 
 cdef object native_recvmsg = _socket.socket.recvmsg
 cdef object native_recvmsg_into = _socket.socket.recvmsg_into
@@ -47,16 +48,23 @@ cdef object native_sendmsg = _socket.socket.sendmsg
 
 
 @cython.final
+@cython.freelist(8)
 cdef class Pins:
     """Buffers of the caller's, pinned until this object dies. Used by one call, in one thread."""
     cdef Py_buffer *views
     cdef iovec *parts
     cdef Py_ssize_t count
     cdef size_t length  # bytes, of all together
+    cdef Py_buffer few_views[FEW]  # in place of an allocation
+    cdef iovec few_parts[FEW]
 
     def __cinit__(self, Py_ssize_t capacity):
-        self.views = <Py_buffer *>PyMem_Calloc(max(capacity, 1), sizeof(Py_buffer))
-        self.parts = <iovec *>PyMem_Calloc(max(capacity, 1), sizeof(iovec))
+        if capacity <= FEW:
+            self.views = self.few_views
+            self.parts = self.few_parts
+            return
+        self.views = <Py_buffer *>PyMem_Calloc(capacity, sizeof(Py_buffer))
+        self.parts = <iovec *>PyMem_Calloc(capacity, sizeof(iovec))
         if self.views == NULL or self.parts == NULL:
             raise MemoryError
 
@@ -64,8 +72,9 @@ cdef class Pins:
         cdef Py_ssize_t i
         for i in range(self.count):
             PyBuffer_Release(&self.views[i])
-        PyMem_Free(self.views)
-        PyMem_Free(self.parts)
+        if self.views != self.few_views:
+            PyMem_Free(self.views)
+            PyMem_Free(self.parts)
 
     cdef void add(self):
         """Count the view that was just filled."""

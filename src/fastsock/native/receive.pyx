@@ -6,7 +6,8 @@ Facts
     allocation and a reallocation of, say, 64 KiB for a datagram of 64 bytes.
 What follows
     Up to 4 KiB is received on the stack, up to 64 KiB in memory that the thread keeps, and a bytes
-    of the right size is made from it. Only more than that is received into the result itself.
+    of the right size is made from it. Only more than that is received into the result itself; so is
+    less when the last receive brought so much that the copy costs more than the allocation.
 """
 import _socket
 
@@ -20,7 +21,8 @@ from fastsock.native.address cimport to_python
 from fastsock.native.arguments cimport as_flags, pin_room
 from fastsock.native.descriptor cimport is_stream, serves, waits_for_more
 from fastsock.native.interpreter cimport (
-    FASTSOCK_ERRQUEUE, FASTSOCK_SCRATCH_SIZE, fastsock_scratch, new_bytes, resize_bytes,
+    FASTSOCK_ERRQUEUE, FASTSOCK_SCRATCH_SIZE, fastsock_scratch, fastsock_scratch_memory,
+    new_bytes, resize_bytes,
 )
 from fastsock.native.libfastsock cimport (
     FSK_WAIT_READABLE, MSG_TRUNC, MSG_WAITALL, fsk_address, fsk_receive, fsk_receive_from,
@@ -29,6 +31,8 @@ from fastsock.native.waiting cimport Operation, perform
 
 cdef enum:
     STACK_SIZE = 4096
+    # A thread that last received more than this receives into the result itself.
+    COPY_SIZE = 16384
     # A stream's receive up to this size keeps the GIL. It is what asyncio asks for at a time, and
     # what comes is mostly far less.
     KEEP_GIL_SIZE = 262144
@@ -66,6 +70,7 @@ cdef int prepare(Operation *operation, object sock, fsk_address *source, size_t 
 
 cdef object receive_bytes(object sock, Operation *operation):
     cdef char small[STACK_SIZE]
+    cdef fastsock_scratch_memory *scratch
     cdef ssize_t received
     # A datagram's real length, asked for with MSG_TRUNC, may exceed what was stored; and TCP then
     # stores nothing at all. The result must not show memory that the kernel did not write.
@@ -73,13 +78,21 @@ cdef object receive_bytes(object sock, Operation *operation):
         return receive_in_place(sock, operation)
     if operation.length <= STACK_SIZE:
         operation.buffer = small
-    else:
-        operation.buffer = fastsock_scratch()
+        received = perform(sock, operation)
+        return PyBytes_FromStringAndSize(small, received)
+    # Who receives in bulk would pay for the copy, who receives messages for the allocation.
+    scratch = fastsock_scratch()
+    if scratch.last_size > COPY_SIZE:
+        data = receive_in_place(sock, operation)
+        scratch.last_size = len(data)
+        return data
+    operation.buffer = scratch.bytes
     received = perform(sock, operation)
-    return PyBytes_FromStringAndSize(<char *>operation.buffer, received)
+    scratch.last_size = received
+    return PyBytes_FromStringAndSize(scratch.bytes, received)
 
 
-cdef object receive_in_place(object sock, Operation *operation):
+cdef bytes receive_in_place(object sock, Operation *operation):
     cdef PyObject *result = new_bytes(NULL, operation.length)
     cdef ssize_t received
     operation.buffer = PyBytes_AS_STRING(<object>result)
@@ -89,7 +102,7 @@ cdef object receive_in_place(object sock, Operation *operation):
         received = perform(sock, operation)
         if <size_t>received < operation.length:
             resize_bytes(&result, received)
-        return <object>result
+        return <bytes>result
     finally:
         Py_XDECREF(result)
 

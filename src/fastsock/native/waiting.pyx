@@ -12,6 +12,8 @@ What follows
     The first try does not wait and keeps the GIL. Only what finds nothing gives it up, and then
     waits as CPython does: in the blocking call itself without a timeout, in poll with one.
 """
+import sys
+
 from cpython.exc cimport PyErr_CheckSignals
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, nanosleep, timespec
 
@@ -20,15 +22,13 @@ from libc.errno cimport EAGAIN, EINPROGRESS, EINTR
 from fastsock.native.descriptor cimport number, timeout_ns
 from fastsock.native.errors cimport raise_error
 from fastsock.native.interpreter cimport (
-    fastsock_history_load, fastsock_history_store, fastsock_streak,
+    fastsock_history_load, fastsock_history_store, fastsock_streak, fastsock_streak_state,
 )
 from fastsock.native.libfastsock cimport FSK_WAIT_WRITABLE, MSG_DONTWAIT, fsk_socket_wait
 
 
 cdef enum:
-    # A loop in C, deque(map(sock.recv, sizes)), never comes back to the interpreter's own switch:
-    # after this many calls in a row with the GIL held a thread gives it up once.
-    STREAK_LIMIT = 64
+    STREAK_LIMIT = 64  # calls with the GIL held after which a thread looks at the clock
     # A descriptor whose first tries failed so often in a row skips them, and saves a system call a
     # message in request-and-reply, ...
     SKIP_AFTER = 4
@@ -53,18 +53,45 @@ cdef void sleep_ns(int64_t duration) noexcept nogil:
 
 cdef ssize_t run_released(Operation *operation, int flags) noexcept:
     cdef ssize_t result
-    fastsock_streak()[0] = 0
+    end_streak()
     with nogil:
         result = operation.run(operation, flags)
     return result
 
 
-cdef ssize_t run_try(Operation *operation) noexcept:
+cdef void end_streak() noexcept:
+    """The GIL is about to be given up."""
+    cdef fastsock_streak_state *streak = fastsock_streak()
+    streak.calls = 0
+    streak.since_ns = 0
+
+
+cdef bint has_had_its_turn() except -1:
+    """True when this thread has kept the GIL over many calls and should give it up once.
+
+    A loop in C, deque(map(sock.recv, sizes)), never comes back to the interpreter's own switch, so
+    its calls have to make way. A waiting thread asks for the GIL when it has seen nobody give it up
+    for a switch interval, and is handed it at the next release. A release before that wakes it in
+    vain and starts its interval anew: every 64 calls, and it never gets its turn. Two intervals are
+    enough for the request to be there.
+    """
+    cdef fastsock_streak_state *streak = fastsock_streak()
+    cdef int64_t now
+    streak.calls += 1
+    if streak.calls < STREAK_LIMIT:
+        return False
+    streak.calls = 0
+    now = now_ns()
+    if streak.since_ns == 0:
+        streak.since_ns = now
+        return False
+    return now - streak.since_ns >= <int64_t>(2e9 * <double>sys.getswitchinterval())
+
+
+cdef ssize_t run_try(Operation *operation) except? -1:
     """One call that does not wait, with the GIL held unless it is time to give it up."""
-    cdef unsigned *streak = fastsock_streak()
-    if operation.release or streak[0] >= STREAK_LIMIT:
+    if operation.release or has_had_its_turn():
         return run_released(operation, MSG_DONTWAIT)
-    streak[0] += 1
     return operation.run(operation, MSG_DONTWAIT)
 
 
@@ -171,7 +198,7 @@ cdef ssize_t perform_by_deadline(object sock, Operation *operation) except -1:
         if remaining <= 0:
             raise TimeoutError("timed out")
         operation.fd = number(sock)
-        fastsock_streak()[0] = 0
+        end_streak()
         with nogil:
             ready = fsk_socket_wait(operation.fd, operation.what, remaining)
         if ready == 0:
