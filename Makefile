@@ -73,7 +73,7 @@ test-long: build test-c
 
 .PHONY: test-long-one
 test-long-one:
-	FASTSOCK_ENGINE=$(FASTSOCK_ENGINE) $(PYTEST) --long tests
+	FASTSOCK_ENGINE=$(FASTSOCK_ENGINE) $(PYTEST) -m 'long or not long' tests
 
 bench: build $(VENV)/benchmark
 	$(BIN)/python bench/run.py

@@ -25,23 +25,19 @@ import os
 
 from fastsock.native.interpreter cimport PyUnicode_DecodeFSDefaultAndSize
 from fastsock.native.libfastsock cimport (
-    AF_INET, AF_INET6, AF_UNIX, FSK_HOST_SIZE, fsk_address, fsk_address_equal,
+    AF_UNIX, FSK_HOST_SIZE, fsk_address_equal,
     fsk_address_format_host, fsk_address_hash, fsk_address_is_abstract, fsk_address_parse_host,
-    fsk_address_path, fsk_address_set_path, htonl, ntohl, ntohs,
+    fsk_address_path, fsk_address_set_path, htonl, ntohl, ntohs, sockaddr_in6,
 )
 
 cdef enum:
     CAPACITY = 64  # entries of each cache; a power of two
 
 
-cdef object make_host_tuple(const fsk_address *address):
+cdef str make_host(const fsk_address *address):
     cdef char host[FSK_HOST_SIZE]
     cdef int length = fsk_address_format_host(address, host)
-    cdef str text = host[:length].decode("ascii")
-    if address.name.any.sa_family == AF_INET:
-        return (text, ntohs(address.name.ip4.sin_port))
-    return (text, ntohs(address.name.ip6.sin6_port), ntohl(address.name.ip6.sin6_flowinfo),
-            address.name.ip6.sin6_scope_id)
+    return host[:length].decode("ascii")
 
 
 @cython.final
@@ -50,6 +46,8 @@ cdef class Peers:
     cdef fsk_address addresses[CAPACITY]
     cdef list tuples
     cdef uint64_t key
+    cdef uint32_t last_ip4  # connections come from one host by the dozen, each from its own port
+    cdef str last_host
 
     def __cinit__(self):
         self.tuples = [None] * CAPACITY
@@ -64,11 +62,30 @@ cdef class Peers:
         with cython.critical_section(self):
             if fsk_address_equal(address, &self.addresses[slot]):
                 return self.tuples[slot]
-        found = make_host_tuple(address)
+        found = self.make_tuple(address)
         with cython.critical_section(self):
             copy_address(&self.addresses[slot], address)
             self.tuples[slot] = found
         return found
+
+    cdef object make_tuple(self, const fsk_address *address):
+        cdef const sockaddr_in6 *ip6 = &address.name.ip6
+        if address.name.any.sa_family == AF_INET:
+            return (self.find_host(address), ntohs(address.name.ip4.sin_port))
+        return (make_host(address), ntohs(ip6.sin6_port), ntohl(ip6.sin6_flowinfo),
+                ip6.sin6_scope_id)
+
+    cdef str find_host(self, const fsk_address *address):
+        cdef uint32_t ip4 = address.name.ip4.sin_addr.s_addr
+        cdef str host
+        with cython.critical_section(self):
+            if self.last_host is not None and self.last_ip4 == ip4:
+                return self.last_host
+        host = make_host(address)
+        with cython.critical_section(self):
+            self.last_ip4 = ip4
+            self.last_host = host
+        return host
 
 
 @cython.final
@@ -77,9 +94,26 @@ cdef class Destinations:
     cdef fsk_address addresses[CAPACITY]
     cdef int families[CAPACITY]
     cdef list tuples
+    cdef fsk_address last_address
+    cdef int last_family
+    cdef object last_tuple
 
     def __cinit__(self):
         self.tuples = [None] * CAPACITY
+
+    cdef bint find_last(self, object value, int family, fsk_address *address):
+        """True when it is the very tuple that was asked for last."""
+        with cython.critical_section(self):
+            if value is not self.last_tuple or family != self.last_family:
+                return False
+            copy_address(address, &self.last_address)
+        return True
+
+    cdef void remember(self, object value, int family, const fsk_address *address):
+        with cython.critical_section(self):
+            self.last_tuple = value
+            self.last_family = family
+            copy_address(&self.last_address, address)
 
     cdef bint find(self, tuple value, int family, size_t slot, fsk_address *address):
         cdef object key
@@ -131,14 +165,23 @@ cdef bint is_plain(tuple value):
     return True
 
 
-cdef object to_python(const fsk_address *address):
-    """The address as CPython gives it; None when the protocol names no sender."""
+cdef object make_python(const fsk_address *address):
+    """to_python() for an address that isn't the last one."""
+    global last_ip4_tuple, last_ip6_tuple
     cdef const char *path
     cdef size_t length
-    if address.length == 0:
-        return None
-    if address.name.any.sa_family == AF_INET or address.name.any.sa_family == AF_INET6:
-        return peers.find(address)
+    if address.name.any.sa_family == AF_INET:
+        found = peers.find(address)
+        if FASTSOCK_HAS_GIL:
+            memcpy(last.ip4, &address.name, IP4_SIZE)
+            last_ip4_tuple = found
+        return found
+    if address.name.any.sa_family == AF_INET6:
+        found = peers.find(address)
+        if FASTSOCK_HAS_GIL:
+            memcpy(last.ip6, &address.name, IP6_SIZE)
+            last_ip6_tuple = found
+        return found
     if address.name.any.sa_family == AF_UNIX:
         path = fsk_address_path(address, &length)
         if fsk_address_is_abstract(address):
@@ -148,16 +191,20 @@ cdef object to_python(const fsk_address *address):
     return (address.name.any.sa_family, PyBytes_FromStringAndSize(address.name.any.sa_data, 14))
 
 
-cdef bint from_python(object value, object family, fsk_address *address) except -1:
+cdef bint from_python(object value, int family, fsk_address *address) except -1:
     """Fill address; False when the value is for CPython to parse, resolve or refuse."""
-    cdef int number = family
-    if number == AF_UNIX:
+    if family == AF_UNIX:
         return path_from_python(value, address)
-    if not PyTuple_CheckExact(value) or not is_plain(<tuple>value):
+    if not PyTuple_CheckExact(value):
         return False
-    if number == AF_INET and PyTuple_GET_SIZE(value) != 2:
+    if destinations.find_last(value, family, address):
+        return True
+    if not is_plain(<tuple>value) or (family == AF_INET and PyTuple_GET_SIZE(value) != 2):
         return False
-    return host_from_python(<tuple>value, number, address)
+    if not host_from_python(<tuple>value, family, address):
+        return False
+    destinations.remember(value, family, address)
+    return True
 
 
 cdef bint path_from_python(object value, fsk_address *address) except -1:

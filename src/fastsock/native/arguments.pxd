@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: MIT
 from cpython.buffer cimport Py_buffer
 
-cdef int as_flags(object value) except? -1
+cdef object NO_FLAGS
+cdef int convert_flags(object value) except? -1
 cdef int pin_data(object data, Py_buffer *view) except -1
 cdef int pin_room(object buffer, Py_buffer *view, str function) except -1
+
+
+cdef inline int as_flags(object value) except? -1:
+    """A C int; the parser's "i"."""
+    return 0 if value is NO_FLAGS else convert_flags(value)

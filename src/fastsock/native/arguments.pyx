@@ -3,15 +3,11 @@
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyObject_GetBuffer
 from cpython.long cimport PyLong_AsLong
 
-cdef object NO_FLAGS = 0  # CPython has one object for it
+NO_FLAGS = 0  # CPython has one object for it: identity tells the default
 
 
-cdef int as_flags(object value) except? -1:
-    """A C int; the parser's "i"."""
-    cdef long number
-    if value is NO_FLAGS:
-        return 0
-    number = PyLong_AsLong(value)
+cdef int convert_flags(object value) except? -1:
+    cdef long number = PyLong_AsLong(value)
     if number > 0x7fffffff:
         raise OverflowError("signed integer is greater than maximum")
     if number < -0x80000000:

@@ -5,9 +5,9 @@
 #define FASTSOCK_INTERPRETER_H
 
 #include <Python.h>
-#include <structmember.h> /* PyMember_GetOne, up to CPython 3.11 */
+#include <structmember.h> /* PyMemberDef, up to CPython 3.11 */
 
-#include <stdatomic.h>
+#include <stdint.h>
 #include <sys/socket.h>
 
 /* MSG_ERRQUEUE and MSG_FASTOPEN are Linux's; 0 has no bit to compare. */
@@ -22,13 +22,18 @@
 #define FASTSOCK_FASTOPEN 0
 #endif
 
-/* What a thread has done since it last released the GIL. */
+/* What has been done since the GIL was last given up: the GIL guards it, and where there is none it
+ * is each thread's own. */
 struct fastsock_streak {
     unsigned calls;   /* without a look at the clock */
     int64_t since_ns; /* of the first look; 0: none yet */
 };
 static inline struct fastsock_streak *fastsock_streak(void) {
+#ifdef Py_GIL_DISABLED
     static _Thread_local struct fastsock_streak streak;
+#else
+    static struct fastsock_streak streak;
+#endif
     return &streak;
 }
 
@@ -44,19 +49,20 @@ static inline struct fastsock_scratch *fastsock_scratch(void) {
     return &scratch;
 }
 
-/* How often in a row a descriptor's first try found nothing: a guess by descriptor number, right or
- * wrong without consequence but for time, so two descriptors may share an entry and a race may lose
- * a count. */
-#define FASTSOCK_HISTORY_SIZE 1024
-static inline _Atomic unsigned char *fastsock_history(int writes, int fd) {
-    static _Atomic unsigned char history[2][FASTSOCK_HISTORY_SIZE];
-    return &history[writes != 0][(unsigned)fd % FASTSOCK_HISTORY_SIZE];
+/* 1 where a lock of the interpreter's own keeps other threads out, so that what a module shares needs
+ * none; a constant, by which the compiler drops the other branch. */
+#ifdef Py_GIL_DISABLED
+#define FASTSOCK_HAS_GIL 0
+#else
+#define FASTSOCK_HAS_GIL 1
+#endif
+
+/* Counts that several threads may read and write at once, and that a race may lose. */
+static inline unsigned fastsock_load(const unsigned char *count) {
+    return __atomic_load_n(count, __ATOMIC_RELAXED);
 }
-static inline unsigned fastsock_history_load(int writes, int fd) {
-    return atomic_load_explicit(fastsock_history(writes, fd), memory_order_relaxed);
-}
-static inline void fastsock_history_store(int writes, int fd, unsigned count) {
-    atomic_store_explicit(fastsock_history(writes, fd), (unsigned char)count, memory_order_relaxed);
+static inline void fastsock_store(unsigned char *count, unsigned value) {
+    __atomic_store_n(count, (unsigned char)value, __ATOMIC_RELAXED);
 }
 
 #endif

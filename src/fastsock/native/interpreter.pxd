@@ -15,7 +15,8 @@ cdef extern from "interpreter.h":
         PyMethodDef *d_method
 
     ctypedef struct PyMemberDef:
-        pass
+        int type
+        Py_ssize_t offset
 
     ctypedef struct PyMemberDescrObject:
         PyMemberDef *d_member
@@ -29,8 +30,9 @@ cdef extern from "interpreter.h":
         object (*tp_new)(TypeSlots *cls, object arguments, PyObject *keywords)
         int (*tp_init)(object instance, object arguments, PyObject *keywords) except -1
 
+    object PyDescr_NewMethod(PyTypeObject *cls, PyMethodDef *method)
     int METH_NOARGS
-    object PyMember_GetOne(const char *instance, PyMemberDef *member)
+    int T_INT
     int PyMember_SetOne(char *instance, PyMemberDef *member, object value) except -1
     int PySys_Audit(const char *event, const char *format, ...) except -1
     bint PyType_IsSubtype(PyTypeObject *one, PyTypeObject *other) noexcept
@@ -40,6 +42,7 @@ cdef extern from "interpreter.h":
     int FASTSOCK_ERRQUEUE
     int FASTSOCK_FASTOPEN
     enum:
+        FASTSOCK_HAS_GIL
         FASTSOCK_SCRATCH_SIZE
     struct fastsock_streak_state "fastsock_streak":
         unsigned calls
@@ -49,5 +52,5 @@ cdef extern from "interpreter.h":
         size_t last_size
         char *bytes
     fastsock_scratch_memory *fastsock_scratch() noexcept nogil
-    unsigned fastsock_history_load(int writes, int fd) noexcept nogil
-    void fastsock_history_store(int writes, int fd, unsigned count) noexcept nogil
+    unsigned fastsock_load(const unsigned char *count) noexcept nogil
+    void fastsock_store(unsigned char *count, unsigned value) noexcept nogil

@@ -13,8 +13,12 @@ cdef extern from "fastsock/fastsock.h" nogil:
         unsigned short sa_family
         char sa_data[14]
 
+    struct in_addr:
+        uint32_t s_addr
+
     struct sockaddr_in:
         uint16_t sin_port
+        in_addr sin_addr
 
     struct sockaddr_in6:
         uint16_t sin6_port

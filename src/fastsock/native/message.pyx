@@ -24,7 +24,7 @@ from posix.unistd cimport close
 from fastsock.native.address cimport from_python, to_python
 from fastsock.native.arguments cimport as_flags, pin_data
 from fastsock.native.descriptor cimport (
-    family, is_stream, number, serves, timeout_ns, waits_for_more,
+    family, is_stream, method_of, number, serves, timeout_ns, waits_for_more,
 )
 from fastsock.native.interpreter cimport (
     FASTSOCK_ERRQUEUE, FASTSOCK_FASTOPEN, PySys_Audit, new_bytes, resize_bytes,
@@ -158,7 +158,6 @@ cdef tuple receive(object sock, fsk_message *message, size_t length, Py_ssize_t 
     message.control = PyMem_Calloc(1, control_room) if control_room > 0 else NULL
     if control_room > 0 and message.control == NULL:
         raise MemoryError
-    operation.run = run_receive_message
     operation.flags = flags
     operation.message = message
     operation.what = FSK_WAIT_READABLE
@@ -167,7 +166,7 @@ cdef tuple receive(object sock, fsk_message *message, size_t length, Py_ssize_t 
     operation.try_first = (not flags & (MSG_WAITALL | FASTSOCK_ERRQUEUE)
                            and not waits_for_more(sock))
     try:
-        received = perform(sock, &operation)
+        received = perform(sock, &operation, run_receive_message)
         try:
             return (received, controls_of(message), message.flags, to_python(&source))
         except BaseException:
@@ -181,48 +180,6 @@ cdef int check_control_room(Py_ssize_t room) except -1:
     if room < 0 or room > CONTROL_MAXIMUM:
         raise ValueError("invalid ancillary data buffer length")
     return 0
-
-
-def recvmsg(self, Py_ssize_t bufsize, Py_ssize_t ancbufsize=0, flags=0, /):
-    """Receive (data, ancdata, msg_flags, address). As socket.recvmsg of the standard library."""
-    cdef fsk_message message
-    cdef iovec part
-    cdef PyObject *data
-    if not serves(self):
-        return native_recvmsg(self, bufsize, ancbufsize, flags)
-    if bufsize < 0:
-        raise ValueError("negative buffer size in recvmsg()")
-    check_control_room(ancbufsize)
-    bits = as_flags(flags)
-    data = new_bytes(NULL, bufsize)
-    try:
-        part.iov_base = PyBytes_AS_STRING(<object>data)
-        part.iov_len = bufsize
-        # TCP counts what it drops and stores nothing.
-        if bits & MSG_TRUNC:
-            memset(part.iov_base, 0, bufsize)
-        message.buffers = &part
-        message.buffer_count = 1
-        received, controls, message_flags, address = receive(self, &message, bufsize, ancbufsize,
-                                                             bits)
-        if received < bufsize:
-            resize_bytes(&data, received)
-        return (<object>data, controls, message_flags, address)
-    finally:
-        Py_XDECREF(data)
-
-
-def recvmsg_into(self, buffers, Py_ssize_t ancbufsize=0, flags=0, /):
-    """Receive into buffers: (nbytes, ancdata, msg_flags, address). As socket.recvmsg_into."""
-    cdef fsk_message message
-    cdef Pins pins
-    if not serves(self):
-        return native_recvmsg_into(self, buffers, ancbufsize, flags)
-    pins = pin_all_room(tuple(buffers))
-    check_control_room(ancbufsize)
-    message.buffers = pins.parts
-    message.buffer_count = pins.count
-    return receive(self, &message, pins.length, ancbufsize, as_flags(flags))
 
 
 cdef bytearray controls_from(object ancdata):
@@ -267,39 +224,88 @@ cdef void skip(fsk_message *message, size_t sent) noexcept:
         message.buffers.iov_len -= sent
 
 
-def sendmsg(self, buffers, ancdata=(), flags=0, address=None, /):
-    """Send buffers and control data: the bytes the kernel took. As socket.sendmsg."""
-    cdef Operation operation
-    cdef fsk_address destination
-    cdef fsk_message message
-    cdef Pins pins
-    cdef ssize_t sent, more
-    cdef bytearray control
-    if not serves(self) or (address is not None
-                            and not from_python(address, family(self), &destination)):
-        return native_sendmsg(self, buffers, ancdata, flags, address)
-    operation.flags = as_flags(flags)
-    PySys_Audit("socket.sendmsg", "OO", <PyObject *>self, <PyObject *>address)
-    pins = pin_all_data(tuple(buffers))
-    control = None if ancdata == () else controls_from(ancdata)
-    message.buffers = pins.parts
-    message.buffer_count = pins.count
-    message.address = NULL if address is None else &destination
-    message.control = NULL if control is None else <char *>control
-    message.control_length = 0 if control is None else len(control)
-    operation.run = run_send_message
-    operation.message = &message
-    operation.what = FSK_WAIT_WRITABLE
-    operation.deadline_ns = 0
-    operation.release = pins.length > KEEP_GIL_SEND and is_stream(self)
-    operation.try_first = not operation.flags & FASTSOCK_FASTOPEN
-    sent = perform(self, &operation)
-    # As send_rest of send.pyx: the blocking system call would have gone on.
-    if <size_t>sent == pins.length or operation.has_waited or timeout_ns(self) >= 0:
-        return sent
-    skip(&message, sent)
-    message.control = NULL
-    message.control_length = 0
-    operation.fd = number(self)
-    more = run_released(&operation, 0)
-    return sent + more if more > 0 else sent
+@cython.final
+@cython.binding(False)
+cdef class Methods:
+    # Only the methods are used, see descriptor.method_of.
+
+    def recvmsg(self, Py_ssize_t bufsize, Py_ssize_t ancbufsize=0, flags=0, /):
+        """Receive (data, ancdata, msg_flags, address). As socket.recvmsg."""
+        cdef fsk_message message
+        cdef iovec part
+        cdef PyObject *data
+        if not serves(self):
+            return native_recvmsg(self, bufsize, ancbufsize, flags)
+        if bufsize < 0:
+            raise ValueError("negative buffer size in recvmsg()")
+        check_control_room(ancbufsize)
+        bits = as_flags(flags)
+        data = new_bytes(NULL, bufsize)
+        try:
+            part.iov_base = PyBytes_AS_STRING(<object>data)
+            part.iov_len = bufsize
+            # TCP counts what it drops and stores nothing.
+            if bits & MSG_TRUNC:
+                memset(part.iov_base, 0, bufsize)
+            message.buffers = &part
+            message.buffer_count = 1
+            received, controls, message_flags, address = receive(
+                self, &message, bufsize, ancbufsize, bits)
+            if received < bufsize:
+                resize_bytes(&data, received)
+            return (<object>data, controls, message_flags, address)
+        finally:
+            Py_XDECREF(data)
+
+    def recvmsg_into(self, buffers, Py_ssize_t ancbufsize=0, flags=0, /):
+        """Receive into buffers: (nbytes, ancdata, msg_flags, address). As socket.recvmsg_into."""
+        cdef fsk_message message
+        cdef Pins pins
+        if not serves(self):
+            return native_recvmsg_into(self, buffers, ancbufsize, flags)
+        pins = pin_all_room(tuple(buffers))
+        check_control_room(ancbufsize)
+        message.buffers = pins.parts
+        message.buffer_count = pins.count
+        return receive(self, &message, pins.length, ancbufsize, as_flags(flags))
+
+    def sendmsg(self, buffers, ancdata=(), flags=0, address=None, /):
+        """Send buffers and control data: the bytes the kernel took. As socket.sendmsg."""
+        cdef Operation operation
+        cdef fsk_address destination
+        cdef fsk_message message
+        cdef Pins pins
+        cdef ssize_t sent, more
+        cdef bytearray control
+        if not serves(self) or (address is not None
+                                and not from_python(address, family(self), &destination)):
+            return native_sendmsg(self, buffers, ancdata, flags, address)
+        operation.flags = as_flags(flags)
+        PySys_Audit("socket.sendmsg", "OO", <PyObject *>self, <PyObject *>address)
+        pins = pin_all_data(tuple(buffers))
+        control = None if ancdata == () else controls_from(ancdata)
+        message.buffers = pins.parts
+        message.buffer_count = pins.count
+        message.address = NULL if address is None else &destination
+        message.control = NULL if control is None else <char *>control
+        message.control_length = 0 if control is None else len(control)
+        operation.message = &message
+        operation.what = FSK_WAIT_WRITABLE
+        operation.deadline_ns = 0
+        operation.release = pins.length > KEEP_GIL_SEND and is_stream(self)
+        operation.try_first = not operation.flags & FASTSOCK_FASTOPEN
+        sent = perform(self, &operation, run_send_message)
+        # As send_rest of send.pyx: the blocking system call would have gone on.
+        if <size_t>sent == pins.length or operation.has_waited or timeout_ns(self) >= 0:
+            return sent
+        skip(&message, sent)
+        message.control = NULL
+        message.control_length = 0
+        operation.fd = number(self)
+        more = run_released(&operation, 0)
+        return sent + more if more > 0 else sent
+
+
+recvmsg = method_of(Methods, "recvmsg")
+recvmsg_into = method_of(Methods, "recvmsg_into")
+sendmsg = method_of(Methods, "sendmsg")

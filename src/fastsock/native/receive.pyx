@@ -9,6 +9,7 @@ What follows
     of the right size is made from it. Only more than that is received into the result itself; so is
     less when the last receive brought so much that the copy costs more than the allocation.
 """
+cimport cython
 import _socket
 
 from cpython.buffer cimport PyBuffer_Release
@@ -19,7 +20,7 @@ from libc.string cimport memset
 
 from fastsock.native.address cimport to_python
 from fastsock.native.arguments cimport as_flags, pin_room
-from fastsock.native.descriptor cimport is_stream, serves, waits_for_more
+from fastsock.native.descriptor cimport is_stream, method_of, serves, waits_for_more
 from fastsock.native.interpreter cimport (
     FASTSOCK_ERRQUEUE, FASTSOCK_SCRATCH_SIZE, fastsock_scratch, fastsock_scratch_memory,
     new_bytes, resize_bytes,
@@ -27,7 +28,7 @@ from fastsock.native.interpreter cimport (
 from fastsock.native.libfastsock cimport (
     FSK_WAIT_READABLE, MSG_TRUNC, MSG_WAITALL, fsk_address, fsk_receive, fsk_receive_from,
 )
-from fastsock.native.waiting cimport Operation, perform
+from fastsock.native.waiting cimport Operation, Run, perform
 
 cdef enum:
     STACK_SIZE = 4096
@@ -54,7 +55,6 @@ cdef ssize_t run_receive_from(Operation *operation, int flags) noexcept nogil:
 
 cdef int prepare(Operation *operation, object sock, fsk_address *source, size_t length,
                  int flags) except -1:
-    operation.run = run_receive if source == NULL else run_receive_from
     operation.flags = flags
     operation.length = length
     operation.address = source
@@ -68,38 +68,38 @@ cdef int prepare(Operation *operation, object sock, fsk_address *source, size_t 
     return 0
 
 
-cdef object receive_bytes(object sock, Operation *operation):
+cdef inline object receive_bytes(object sock, Operation *operation, Run run):
     cdef char small[STACK_SIZE]
     cdef fastsock_scratch_memory *scratch
     cdef ssize_t received
     # A datagram's real length, asked for with MSG_TRUNC, may exceed what was stored; and TCP then
     # stores nothing at all. The result must not show memory that the kernel did not write.
     if operation.flags & MSG_TRUNC or operation.length > FASTSOCK_SCRATCH_SIZE:
-        return receive_in_place(sock, operation)
+        return receive_in_place(sock, operation, run)
     if operation.length <= STACK_SIZE:
         operation.buffer = small
-        received = perform(sock, operation)
+        received = perform(sock, operation, run)
         return PyBytes_FromStringAndSize(small, received)
     # Who receives in bulk would pay for the copy, who receives messages for the allocation.
     scratch = fastsock_scratch()
     if scratch.last_size > COPY_SIZE:
-        data = receive_in_place(sock, operation)
+        data = receive_in_place(sock, operation, run)
         scratch.last_size = len(data)
         return data
     operation.buffer = scratch.bytes
-    received = perform(sock, operation)
+    received = perform(sock, operation, run)
     scratch.last_size = received
     return PyBytes_FromStringAndSize(scratch.bytes, received)
 
 
-cdef bytes receive_in_place(object sock, Operation *operation):
+cdef bytes receive_in_place(object sock, Operation *operation, Run run):
     cdef PyObject *result = new_bytes(NULL, operation.length)
     cdef ssize_t received
     operation.buffer = PyBytes_AS_STRING(<object>result)
     try:
         if operation.flags & MSG_TRUNC:
             memset(operation.buffer, 0, operation.length)
-        received = perform(sock, operation)
+        received = perform(sock, operation, run)
         if <size_t>received < operation.length:
             resize_bytes(&result, received)
         return <bytes>result
@@ -107,70 +107,79 @@ cdef bytes receive_in_place(object sock, Operation *operation):
         Py_XDECREF(result)
 
 
-def recv(self, Py_ssize_t bufsize, flags=0, /):
-    """Receive up to bufsize bytes. As socket.recv of the standard library."""
-    cdef Operation operation
-    if not serves(self):
-        return native_recv(self, bufsize, flags)
-    if bufsize < 0:
-        raise ValueError("negative buffersize in recv")
-    prepare(&operation, self, NULL, bufsize, as_flags(flags))
-    if bufsize == 0:
-        return b""
-    return receive_bytes(self, &operation)
+@cython.final
+@cython.final
+@cython.binding(False)
+cdef class Methods:
+    # Only the methods are used, see descriptor.method_of.
+
+    def recv(self, Py_ssize_t bufsize, flags=0, /):
+        """Receive up to bufsize bytes. As socket.recv."""
+        cdef Operation operation
+        if not serves(self):
+            return native_recv(self, bufsize, flags)
+        if bufsize < 0:
+            raise ValueError("negative buffersize in recv")
+        prepare(&operation, self, NULL, bufsize, as_flags(flags))
+        if bufsize == 0:
+            return b""
+        return receive_bytes(self, &operation, run_receive)
+
+    def recvfrom(self, Py_ssize_t bufsize, flags=0, /):
+        """Receive up to bufsize bytes and the sender's address. As socket.recvfrom."""
+        cdef Operation operation
+        cdef fsk_address source
+        if not serves(self):
+            return native_recvfrom(self, bufsize, flags)
+        if bufsize < 0:
+            raise ValueError("negative buffersize in recvfrom")
+        prepare(&operation, self, &source, bufsize, as_flags(flags))
+        data = receive_bytes(self, &operation, run_receive_from)
+        return (data, to_python(&source))
+
+    def recv_into(self, buffer, Py_ssize_t nbytes=0, flags=0):
+        """Receive up to nbytes bytes (0: len(buffer)) into buffer. As socket.recv_into."""
+        cdef Operation operation
+        cdef Py_buffer view
+        if not serves(self):
+            return native_recv_into(self, buffer, nbytes, flags)
+        pin_room(buffer, &view, "recv_into")
+        try:
+            if nbytes < 0:
+                raise ValueError("negative buffersize in recv_into")
+            if nbytes > view.len:
+                raise ValueError("buffer too small for requested bytes")
+            prepare(&operation, self, NULL, nbytes if nbytes != 0 else view.len, as_flags(flags))
+            operation.buffer = view.buf
+            if operation.length == 0:
+                return 0
+            return perform(self, &operation, run_receive)
+        finally:
+            PyBuffer_Release(&view)
+
+    def recvfrom_into(self, buffer, Py_ssize_t nbytes=0, flags=0):
+        """Receive into buffer: (bytes received, sender's address). As socket.recvfrom_into."""
+        cdef Operation operation
+        cdef Py_buffer view
+        cdef fsk_address source
+        cdef ssize_t received
+        if not serves(self):
+            return native_recvfrom_into(self, buffer, nbytes, flags)
+        pin_room(buffer, &view, "recvfrom_into")
+        try:
+            if nbytes < 0:
+                raise ValueError("negative buffersize in recvfrom_into")
+            if nbytes > view.len:
+                raise ValueError("nbytes is greater than the length of the buffer")
+            prepare(&operation, self, &source, nbytes if nbytes != 0 else view.len, as_flags(flags))
+            operation.buffer = view.buf
+            received = perform(self, &operation, run_receive_from)
+        finally:
+            PyBuffer_Release(&view)
+        return (received, to_python(&source))
 
 
-def recvfrom(self, Py_ssize_t bufsize, flags=0, /):
-    """Receive up to bufsize bytes and the sender's address. As socket.recvfrom."""
-    cdef Operation operation
-    cdef fsk_address source
-    if not serves(self):
-        return native_recvfrom(self, bufsize, flags)
-    if bufsize < 0:
-        raise ValueError("negative buffersize in recvfrom")
-    prepare(&operation, self, &source, bufsize, as_flags(flags))
-    data = receive_bytes(self, &operation)
-    return (data, to_python(&source))
-
-
-def recv_into(self, buffer, Py_ssize_t nbytes=0, flags=0):
-    """Receive up to nbytes bytes (0: len(buffer)) into buffer. As socket.recv_into."""
-    cdef Operation operation
-    cdef Py_buffer view
-    if not serves(self):
-        return native_recv_into(self, buffer, nbytes, flags)
-    pin_room(buffer, &view, "recv_into")
-    try:
-        if nbytes < 0:
-            raise ValueError("negative buffersize in recv_into")
-        if nbytes > view.len:
-            raise ValueError("buffer too small for requested bytes")
-        prepare(&operation, self, NULL, nbytes if nbytes != 0 else view.len, as_flags(flags))
-        operation.buffer = view.buf
-        if operation.length == 0:
-            return 0
-        return perform(self, &operation)
-    finally:
-        PyBuffer_Release(&view)
-
-
-def recvfrom_into(self, buffer, Py_ssize_t nbytes=0, flags=0):
-    """Receive into buffer: (bytes received, sender's address). As socket.recvfrom_into."""
-    cdef Operation operation
-    cdef Py_buffer view
-    cdef fsk_address source
-    cdef ssize_t received
-    if not serves(self):
-        return native_recvfrom_into(self, buffer, nbytes, flags)
-    pin_room(buffer, &view, "recvfrom_into")
-    try:
-        if nbytes < 0:
-            raise ValueError("negative buffersize in recvfrom_into")
-        if nbytes > view.len:
-            raise ValueError("nbytes is greater than the length of the buffer")
-        prepare(&operation, self, &source, nbytes if nbytes != 0 else view.len, as_flags(flags))
-        operation.buffer = view.buf
-        received = perform(self, &operation)
-    finally:
-        PyBuffer_Release(&view)
-    return (received, to_python(&source))
+recv = method_of(Methods, "recv")
+recv_into = method_of(Methods, "recv_into")
+recvfrom = method_of(Methods, "recvfrom")
+recvfrom_into = method_of(Methods, "recvfrom_into")

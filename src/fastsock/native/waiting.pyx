@@ -21,20 +21,21 @@ from libc.errno cimport EAGAIN, EINPROGRESS, EINTR
 
 from fastsock.native.descriptor cimport number, timeout_ns
 from fastsock.native.errors cimport raise_error
-from fastsock.native.interpreter cimport (
-    fastsock_history_load, fastsock_history_store, fastsock_streak, fastsock_streak_state,
-)
-from fastsock.native.libfastsock cimport FSK_WAIT_WRITABLE, MSG_DONTWAIT, fsk_socket_wait
+from fastsock.native.interpreter cimport fastsock_load, fastsock_store, fastsock_streak_state
+from fastsock.native.libfastsock cimport MSG_DONTWAIT, fsk_socket_wait
 
 
 cdef enum:
-    STREAK_LIMIT = 64  # calls with the GIL held after which a thread looks at the clock
     # A descriptor whose first tries failed so often in a row skips them, and saves a system call a
     # message in request-and-reply, ...
     SKIP_AFTER = 4
     # ... but tries again after this many: a blocking call does not tell whether it waited.
     SKIP_COUNT = 16
+    NOT_TRIED = 0  # in place of a result that is an error
     MILLISECOND_NS = 1000000
+
+cdef unsigned char counts[2 * HISTORY]
+failures = counts
 
 
 cdef int64_t now_ns() noexcept nogil:
@@ -52,22 +53,22 @@ cdef void sleep_ns(int64_t duration) noexcept nogil:
 
 
 cdef ssize_t run_released(Operation *operation, int flags) noexcept:
+    """The system call with the GIL given up."""
     cdef ssize_t result
-    end_streak()
+    end_streak(operation.streak)
     with nogil:
         result = operation.run(operation, flags)
     return result
 
 
-cdef void end_streak() noexcept:
+cdef void end_streak(fastsock_streak_state *streak) noexcept:
     """The GIL is about to be given up."""
-    cdef fastsock_streak_state *streak = fastsock_streak()
     streak.calls = 0
     streak.since_ns = 0
 
 
-cdef bint has_had_its_turn() except -1:
-    """True when this thread has kept the GIL over many calls and should give it up once.
+cdef bint has_had_its_turn(fastsock_streak_state *streak) except -1:
+    """True when many calls have kept the GIL and one should give it up.
 
     A loop in C, deque(map(sock.recv, sizes)), never comes back to the interpreter's own switch, so
     its calls have to make way. A waiting thread asks for the GIL when it has seen nobody give it up
@@ -75,9 +76,7 @@ cdef bint has_had_its_turn() except -1:
     vain and starts its interval anew: every 64 calls, and it never gets its turn. Two intervals are
     enough for the request to be there.
     """
-    cdef fastsock_streak_state *streak = fastsock_streak()
     cdef int64_t now
-    streak.calls += 1
     if streak.calls < STREAK_LIMIT:
         return False
     streak.calls = 0
@@ -88,67 +87,53 @@ cdef bint has_had_its_turn() except -1:
     return now - streak.since_ns >= <int64_t>(2e9 * <double>sys.getswitchinterval())
 
 
-cdef ssize_t run_try(Operation *operation) except? -1:
-    """One call that does not wait, with the GIL held unless it is time to give it up."""
-    if operation.release or has_had_its_turn():
-        return run_released(operation, MSG_DONTWAIT)
-    return operation.run(operation, MSG_DONTWAIT)
-
-
-cdef bint skips_first_try(Operation *operation) noexcept:
-    cdef int writes = operation.what == FSK_WAIT_WRITABLE
-    cdef unsigned failures = fastsock_history_load(writes, operation.fd)
-    if failures < SKIP_AFTER:
+cdef bint skips_first_try(unsigned char *count) noexcept:
+    cdef unsigned failed = fastsock_load(count)
+    if failed < SKIP_AFTER:
         return False
-    if failures >= SKIP_AFTER + SKIP_COUNT:
-        fastsock_history_store(writes, operation.fd, SKIP_AFTER - 1)
+    if failed >= SKIP_AFTER + SKIP_COUNT:
+        fastsock_store(count, SKIP_AFTER - 1)
         return False
-    fastsock_history_store(writes, operation.fd, failures + 1)
+    fastsock_store(count, failed + 1)
     return True
 
 
-cdef void remember_try(Operation *operation, bint has_found) noexcept:
-    cdef int writes = operation.what == FSK_WAIT_WRITABLE
-    cdef unsigned failures = fastsock_history_load(writes, operation.fd)
-    if has_found:
-        if failures != 0:
-            fastsock_history_store(writes, operation.fd, 0)
-    elif failures < SKIP_AFTER:
-        fastsock_history_store(writes, operation.fd, failures + 1)
+cdef void remember_failure(unsigned char *count) noexcept:
+    cdef unsigned failed = fastsock_load(count)
+    if failed < SKIP_AFTER:
+        fastsock_store(count, failed + 1)
 
 
-cdef ssize_t perform(object sock, Operation *operation) except -1:
-    """Make the call, waiting as sock's timeout says.
-
-    sock has passed descriptor.serves(). Returns the result of a successful call.
-    """
+cdef ssize_t perform_with_care(object sock, Operation *operation) except -1:
+    """perform, when it has to decide whether to try, and whether with the GIL."""
     cdef ssize_t result
-    operation.fd = number(sock)
-    operation.has_waited = False
-    if not operation.try_first or skips_first_try(operation):
-        return wait_and_perform(sock, operation, False)
-    result = run_try(operation)
-    if result >= 0:
-        remember_try(operation, True)
-        return result
-    # EINPROGRESS: the send that starts a TCP Fast Open connection, which a blocking one waits for.
-    if result == -EAGAIN or result == -EINTR or result == -EINPROGRESS:
-        return wait_and_perform(sock, operation, True, result)
-    raise_error(result)
+    if not operation.try_first or skips_first_try(history(operation)):
+        return wait_and_perform(sock, operation, NOT_TRIED)
+    if operation.release or has_had_its_turn(operation.streak):
+        result = run_released(operation, MSG_DONTWAIT)
+    else:
+        result = operation.run(operation, MSG_DONTWAIT)
+    if result < 0:
+        return wait_and_perform(sock, operation, result)
+    fastsock_store(history(operation), 0)
+    return result
 
 
-cdef ssize_t wait_and_perform(object sock, Operation *operation, bint has_tried,
-                              ssize_t result=-EAGAIN) except -1:
+cdef ssize_t wait_and_perform(object sock, Operation *operation, ssize_t result) except -1:
+    """Go on after a first try that gave result, or after none (NOT_TRIED)."""
     cdef int64_t timeout
+    # EINPROGRESS: the send that starts a TCP Fast Open connection, which a blocking one waits for.
+    if result not in (NOT_TRIED, -EAGAIN, -EINTR, -EINPROGRESS):
+        raise_error(result)
     PyErr_CheckSignals()
     timeout = timeout_ns(sock)
     operation.has_waited = True
     if timeout == 0:
-        return perform_once(sock, operation, has_tried, result)
-    if result == -EINPROGRESS and timeout > 0:
+        return perform_once(sock, operation, result)
+    if timeout > 0 and result == -EINPROGRESS:
         raise_error(result)
-    if has_tried and operation.deadline_ns == 0:
-        remember_try(operation, False)
+    if result != NOT_TRIED:
+        remember_failure(history(operation))
     if timeout < 0:
         return perform_blocking(sock, operation)
     if operation.deadline_ns == 0:
@@ -160,11 +145,9 @@ cdef int64_t saturating_add(int64_t one, int64_t other) noexcept:
     return one + other if one <= 0x7fffffffffffffff - other else 0x7fffffffffffffff
 
 
-cdef ssize_t perform_once(object sock, Operation *operation, bint has_tried,
-                          ssize_t result) except -1:
+cdef ssize_t perform_once(object sock, Operation *operation, ssize_t result) except -1:
     """Of a non-blocking socket: the result there is, or that of the one call it makes."""
-    while not has_tried or result == -EINTR:
-        has_tried = True
+    while result == NOT_TRIED or result == -EINTR:
         operation.fd = number(sock)
         result = run_released(operation, 0)
         if result >= 0:
@@ -198,7 +181,7 @@ cdef ssize_t perform_by_deadline(object sock, Operation *operation) except -1:
         if remaining <= 0:
             raise TimeoutError("timed out")
         operation.fd = number(sock)
-        end_streak()
+        end_streak(operation.streak)
         with nogil:
             ready = fsk_socket_wait(operation.fd, operation.what, remaining)
         if ready == 0:
@@ -210,7 +193,8 @@ cdef ssize_t perform_by_deadline(object sock, Operation *operation) except -1:
             continue
         # The number again: the socket may have been closed while the GIL was given up.
         operation.fd = number(sock)
-        result = run_try(operation)
+        result = run_released(operation, MSG_DONTWAIT) if operation.release \
+            else operation.run(operation, MSG_DONTWAIT)
         if result >= 0:
             return result
         if result == -EINTR:
