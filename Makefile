@@ -54,7 +54,7 @@ $(VENV)/built: $(VENV)/tools CMakeLists.txt csrc/CMakeLists.txt src/fastsock/nat
 		$(if $(CI),-C cmake.define.FASTSOCK_WERROR=ON)
 	@touch $@
 
-test: build test-c
+test: build $(VENV)/benchmark test-c
 	$(PYTEST) tests
 	FASTSOCK_ENGINE=portable $(PYTEST) tests/unit tests/property tests/stress
 
@@ -101,7 +101,7 @@ sanitize: $(VENV)/tools $(SANITIZED)/built
 	$(SANITIZED)/bin/python -m pytest -q --repeats=2 tests/unit tests/property tests/stress tests/interop
 
 $(SANITIZED)/built: $(SOURCES) .ci/environment
-	@.ci/environment $(PYTHON) $(SANITIZED) test
+	@.ci/environment $(PYTHON) $(SANITIZED) test,bench
 	PATH=$(CURDIR)/$(SANITIZED)/bin:$$PATH $(SANITIZED)/bin/python -m pip install --quiet --no-build-isolation \
 		--no-deps --force-reinstall . -C build-dir=build/asan-$(TAG) -C cmake.define.FASTSOCK_SANITIZE=ON \
 		-C cmake.build-type=RelWithDebInfo -C install.strip=false

@@ -7,9 +7,8 @@
 """
 
 import socket as _stdlib
+import typing as _typing
 from socket import *
-from typing import TYPE_CHECKING as _TYPE_CHECKING
-from typing import Any as _Any
 
 from fastsock import constants as _constants
 from fastsock.constants import *
@@ -37,9 +36,11 @@ if _library.engine_name() is None:
 
 _register()
 
-if not _TYPE_CHECKING:
+if not _typing.TYPE_CHECKING:
+    if hasattr(_stdlib, "_fallback_socketpair"):  # CPython 3.13
+        from fastsock.dropin import _fallback_socketpair
 
-    def __getattr__(name: str) -> _Any:
+    def __getattr__(name):
         # Names outside the standard library's __all__ that programs use all the same:
         # _GLOBAL_DEFAULT_TIMEOUT, EBADF, SocketIO. Hidden from type checkers, which would otherwise
         # take every misspelt name for one of them.

@@ -132,3 +132,5 @@ else:
     create_server = _rebind(stdlib.create_server)
     fromfd = _rebind(stdlib.fromfd)
     socketpair = _rebind(stdlib.socketpair)
+    if hasattr(stdlib, "_fallback_socketpair"):  # CPython 3.13
+        _fallback_socketpair = _rebind(stdlib._fallback_socketpair)

@@ -243,6 +243,8 @@ cdef bint host_from_python(tuple value, int family, fsk_address *address) except
         return False
     if len(value) > 3 and not in_range(value[3], 0xffffffff, &scope):
         return False
+    if not name.isascii():
+        return False
     host = PyUnicode_AsUTF8AndSize(name, &length)
     if strlen(host) != <size_t>length:
         return False

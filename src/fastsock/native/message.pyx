@@ -234,14 +234,15 @@ cdef class Methods:
         cdef fsk_message message
         cdef iovec part
         cdef PyObject *data
+        cdef int bits
         if not serves(self):
             return native_recvmsg(self, bufsize, ancbufsize, flags)
+        bits = as_flags(flags)
         if bufsize < 0:
             raise ValueError("negative buffer size in recvmsg()")
-        check_control_room(ancbufsize)
-        bits = as_flags(flags)
         data = new_bytes(NULL, bufsize)
         try:
+            check_control_room(ancbufsize)
             part.iov_base = PyBytes_AS_STRING(<object>data)
             part.iov_len = bufsize
             # TCP counts what it drops and stores nothing.
@@ -261,13 +262,15 @@ cdef class Methods:
         """Receive into buffers: (nbytes, ancdata, msg_flags, address). As socket.recvmsg_into."""
         cdef fsk_message message
         cdef Pins pins
+        cdef int bits
         if not serves(self):
             return native_recvmsg_into(self, buffers, ancbufsize, flags)
+        bits = as_flags(flags)
         pins = pin_all_room(tuple(buffers))
         check_control_room(ancbufsize)
         message.buffers = pins.parts
         message.buffer_count = pins.count
-        return receive(self, &message, pins.length, ancbufsize, as_flags(flags))
+        return receive(self, &message, pins.length, ancbufsize, bits)
 
     def sendmsg(self, buffers, ancdata=(), flags=0, address=None, /):
         """Send buffers and control data: the bytes the kernel took. As socket.sendmsg."""

@@ -113,43 +113,54 @@ cdef bytes receive_in_place(object sock, Operation *operation, Run run):
 cdef class Methods:
     # Only the methods are used, see descriptor.method_of.
 
+    # Arguments are converted in the order of CPython's parser, and their values looked at after
+    # that: of two wrong ones the same is reported.
+
     def recv(self, Py_ssize_t bufsize, flags=0, /):
         """Receive up to bufsize bytes. As socket.recv."""
         cdef Operation operation
+        cdef int bits
         if not serves(self):
             return native_recv(self, bufsize, flags)
+        bits = as_flags(flags)
         if bufsize < 0:
             raise ValueError("negative buffersize in recv")
-        prepare(&operation, self, NULL, bufsize, as_flags(flags))
         if bufsize == 0:
             return b""
+        prepare(&operation, self, NULL, bufsize, bits)
         return receive_bytes(self, &operation, run_receive)
 
     def recvfrom(self, Py_ssize_t bufsize, flags=0, /):
         """Receive up to bufsize bytes and the sender's address. As socket.recvfrom."""
         cdef Operation operation
         cdef fsk_address source
+        cdef int bits
         if not serves(self):
             return native_recvfrom(self, bufsize, flags)
+        bits = as_flags(flags)
         if bufsize < 0:
             raise ValueError("negative buffersize in recvfrom")
-        prepare(&operation, self, &source, bufsize, as_flags(flags))
+        prepare(&operation, self, &source, bufsize, bits)
         data = receive_bytes(self, &operation, run_receive_from)
         return (data, to_python(&source))
 
-    def recv_into(self, buffer, Py_ssize_t nbytes=0, flags=0):
+    def recv_into(self, buffer, nbytes=0, flags=0):
         """Receive up to nbytes bytes (0: len(buffer)) into buffer. As socket.recv_into."""
         cdef Operation operation
         cdef Py_buffer view
+        cdef Py_ssize_t size
+        cdef int bits
         if not serves(self):
             return native_recv_into(self, buffer, nbytes, flags)
         pin_room(buffer, &view, "recv_into")
         try:
-            if nbytes < 0:
+            size = nbytes
+            bits = as_flags(flags)
+            if size < 0:
                 raise ValueError("negative buffersize in recv_into")
-            if nbytes > view.len:
+            if size > view.len:
                 raise ValueError("buffer too small for requested bytes")
-            prepare(&operation, self, NULL, nbytes if nbytes != 0 else view.len, as_flags(flags))
+            prepare(&operation, self, NULL, size if size != 0 else view.len, bits)
             operation.buffer = view.buf
             if operation.length == 0:
                 return 0
@@ -157,21 +168,25 @@ cdef class Methods:
         finally:
             PyBuffer_Release(&view)
 
-    def recvfrom_into(self, buffer, Py_ssize_t nbytes=0, flags=0):
+    def recvfrom_into(self, buffer, nbytes=0, flags=0):
         """Receive into buffer: (bytes received, sender's address). As socket.recvfrom_into."""
         cdef Operation operation
         cdef Py_buffer view
         cdef fsk_address source
+        cdef Py_ssize_t size
         cdef ssize_t received
+        cdef int bits
         if not serves(self):
             return native_recvfrom_into(self, buffer, nbytes, flags)
         pin_room(buffer, &view, "recvfrom_into")
         try:
-            if nbytes < 0:
+            size = nbytes
+            bits = as_flags(flags)
+            if size < 0:
                 raise ValueError("negative buffersize in recvfrom_into")
-            if nbytes > view.len:
+            if size > view.len:
                 raise ValueError("nbytes is greater than the length of the buffer")
-            prepare(&operation, self, &source, nbytes if nbytes != 0 else view.len, as_flags(flags))
+            prepare(&operation, self, &source, size if size != 0 else view.len, bits)
             operation.buffer = view.buf
             received = perform(self, &operation, run_receive_from)
         finally:
