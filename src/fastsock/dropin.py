@@ -39,7 +39,11 @@ class socket(_Base):
 
     __slots__ = ()
 
-    accept = _accept.accept
+    if TYPE_CHECKING:
+
+        def accept(self) -> tuple[socket, Any]: ...
+    else:
+        accept = _accept.accept
     recv = _receive.recv
     recv_into = _receive.recv_into
     recvfrom = _receive.recvfrom
