@@ -8,12 +8,23 @@
 
 import socket as _stdlib
 import typing as _typing
-from socket import *
+
+if _typing.TYPE_CHECKING:
+    # Of two imports of a name mypy keeps the first, Python the last.
+    from fastsock.dropin import create_connection as create_connection
+    from fastsock.dropin import create_server as create_server
+    from fastsock.dropin import fromfd as fromfd
+    from fastsock.dropin import socket as socket
+    from fastsock.dropin import socketpair as socketpair
+
+from socket import *  # type: ignore[assignment]
 
 from fastsock import constants as _constants
 from fastsock.constants import *
 from fastsock.dropin import create_connection, create_server, fromfd, socket, socketpair
-from fastsock.inplace import install, installed, uninstall
+from fastsock.inplace import install as install
+from fastsock.inplace import installed as installed
+from fastsock.inplace import uninstall as uninstall
 from fastsock.native import library as _library
 from fastsock.pickling import register as _register
 

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: MIT
+"""Uses that a type checker must accept, and, marked to be ignored, uses it must refuse."""
+
+import socket as stdlib
+from typing import Any, assert_type
+
+import fastsock
+import fastsock as socket
+
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+assert_type(sock, fastsock.socket)
+assert_type(sock.recv(10), bytes)
+assert_type(sock.recvfrom(10, socket.MSG_PEEK), tuple[bytes, Any])
+assert_type(sock.recv_into(bytearray(4), flags=0), int)
+assert_type(sock.sendto(b"x", ("127.0.0.1", 9)), int)
+assert_type(sock.sendto(b"x", 0, ("127.0.0.1", 9)), int)
+assert_type(sock.accept(), tuple[fastsock.socket, Any])
+assert_type(sock.dup(), fastsock.socket)
+assert_type(sock.detach_stdlib(), stdlib.socket)
+assert_type(socket.socketpair(), tuple[fastsock.socket, fastsock.socket])
+assert_type(socket.create_connection(("127.0.0.1", 9)), fastsock.socket)
+assert_type(socket.create_server(("", 0)), fastsock.socket)
+assert_type(socket.UDP_GRO, int)
+plain: stdlib.socket = sock
+
+with fastsock.installed():
+    fastsock.install()
+    fastsock.uninstall()
+
+sock.recv("10")  # type: ignore[arg-type]
+sock.sendto(b"x")  # type: ignore[call-overload]
+sock.send("text")  # type: ignore[arg-type]
+print(socket.no_such_name)  # type: ignore[attr-defined]
