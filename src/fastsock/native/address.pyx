@@ -230,7 +230,7 @@ cdef bint in_range(object number, long limit, long *result):
 
 cdef bint host_from_python(tuple value, int family, fsk_address *address) except -1:
     cdef size_t slot
-    cdef long port, flowinfo = 0, scope = 0
+    cdef long port = 0, flowinfo = 0, scope = 0
     cdef const char *host
     cdef Py_ssize_t length
     cdef object name = value[0]
