@@ -2,13 +2,15 @@
 # The two commands for users are `make test` and `make bench`; `make help` tells the others.
 # PYTHON=... chooses the interpreter; each version has a virtual environment of its own.
 
-PYTHON ?= $(shell .ci/find-python)
-TAG := $(if $(PYTHON),$(shell $(PYTHON) -c 'import sys, sysconfig; print("%d.%d%s" % (*sys.version_info[:2], "t" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""))'))
+ifndef PYTHON
+PYTHON := $(shell .ci/find-python)
+endif
+TAG := $(if $(PYTHON),$(shell "$(PYTHON)" -c 'import sys, sysconfig; print("%d.%d%s" % (*sys.version_info[:2], "t" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""))'))
 VENV := .venv-$(TAG)
 SANITIZED := .venv-$(TAG)-asan
-BIN := $(CURDIR)/$(VENV)/bin
+BIN := $(VENV)/bin
 # scikit-build-core calls the cmake, and cython-lint the pycodestyle, that it finds on PATH.
-export PATH := $(BIN):$(PATH)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 SOURCES := $(shell find csrc src CMakeLists.txt pyproject.toml -type f -not -name '*.pyc' 2>/dev/null)
@@ -27,7 +29,7 @@ help:
 	@echo 'make lint       ruff, cython-lint, clang-format, mypy and stubtest'
 	@echo 'make format     put the formatters'"'"' changes into the files'
 	@echo 'make sanitize   the C and Python tests under ASan and UBSan'
-	@echo 'make parity     the parity tests on every CPython of this machine'
+	@echo 'make parity     the parity tests on the other CPythons of this machine'
 	@echo 'make test-long  every test with its full number of repeats, on every CPython and engine'
 	@echo 'make clean      remove what these commands made'
 
@@ -36,16 +38,16 @@ build: $(VENV)/built
 
 $(VENV)/tools: pyproject.toml .ci/environment
 	@test -n "$(PYTHON)"
-	@.ci/environment $(PYTHON) $(VENV) test
+	@.ci/environment "$(PYTHON)" $(VENV) test
 	@touch $@
 
 # Apart, as the linters are to be had for fewer Pythons.
 $(VENV)/linters: $(VENV)/tools
-	@.ci/environment $(PYTHON) $(VENV) test,lint
+	@.ci/environment "$(PYTHON)" $(VENV) test,lint
 	@touch $@
 
 $(VENV)/benchmark: $(VENV)/tools
-	@.ci/environment $(PYTHON) $(VENV) test,bench
+	@.ci/environment "$(PYTHON)" $(VENV) test,bench
 	@touch $@
 
 $(VENV)/built: $(VENV)/tools CMakeLists.txt csrc/CMakeLists.txt src/fastsock/native/CMakeLists.txt
@@ -66,8 +68,8 @@ test-long: build test-c
 	@for python in $$(.ci/find-python --all); do \
 		for engine in linux portable; do \
 			echo "== $$python, engine $$engine"; \
-			$(MAKE) --no-print-directory build PYTHON=$$python && \
-			$(MAKE) --no-print-directory test-long-one PYTHON=$$python FASTSOCK_ENGINE=$$engine || exit 1; \
+			$(MAKE) --no-print-directory build PYTHON="$$python" && \
+			$(MAKE) --no-print-directory test-long-one PYTHON="$$python" FASTSOCK_ENGINE=$$engine || exit 1; \
 		done; \
 	done
 
@@ -101,16 +103,16 @@ sanitize: $(VENV)/tools $(SANITIZED)/built
 	$(SANITIZED)/bin/python -m pytest -q --repeats=2 tests/unit tests/property tests/stress tests/interop
 
 $(SANITIZED)/built: $(SOURCES) .ci/environment
-	@.ci/environment $(PYTHON) $(SANITIZED) test,bench
-	PATH=$(CURDIR)/$(SANITIZED)/bin:$$PATH $(SANITIZED)/bin/python -m pip install --quiet --no-build-isolation \
+	@.ci/environment "$(PYTHON)" $(SANITIZED) test,bench
+	PATH="$(CURDIR)/$(SANITIZED)/bin:$$PATH" $(SANITIZED)/bin/python -m pip install --quiet --no-build-isolation \
 		--no-deps --force-reinstall . -C build-dir=build/asan-$(TAG) -C cmake.define.FASTSOCK_SANITIZE=ON \
 		-C cmake.build-type=RelWithDebInfo -C install.strip=false
 	@touch $@
 
 parity:
-	@for python in $$(.ci/find-python --all); do \
+	@for python in $$(.ci/find-python --all | grep -vxF '$(PYTHON)'); do \
 		echo "== $$python"; \
-		$(MAKE) --no-print-directory parity-one PYTHON=$$python || exit 1; \
+		$(MAKE) --no-print-directory parity-one PYTHON="$$python" || exit 1; \
 	done
 
 .PHONY: parity-one

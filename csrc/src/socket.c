@@ -7,11 +7,14 @@
 #include "kernel.h"
 
 int fsk_socket_accept(int fd, struct fsk_address *peer) {
-    socklen_t length = sizeof peer->name;
     if (peer == NULL)
         return fski_engine()->accept(fd, NULL, NULL);
+    socklen_t room = sizeof peer->name;
+    socklen_t length = room;
     int connection = fski_engine()->accept(fd, &peer->name.any, &length);
-    peer->length = connection < 0 ? 0 : length;
+    if (connection < 0)
+        length = 0;
+    peer->length = length < room ? length : room;
     return connection;
 }
 

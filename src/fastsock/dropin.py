@@ -96,6 +96,8 @@ def _rebind(function: _Function) -> _Function:
     keeps the behaviour of the Python that is running, whichever it is, and a test that replaces
     ``fastsock.socket`` or ``fastsock.getaddrinfo`` reaches them as it would in ``socket``.
     """
+    if getattr(function, "__globals__", None) is not vars(stdlib):
+        return function  # another library's in its place; it runs with names of its own
     package = vars(sys.modules["fastsock"])
     for name in function.__code__.co_names:
         if hasattr(stdlib, name):

@@ -45,8 +45,9 @@ def _update() -> None:
     if (_is_wanted or _contexts > 0) == bool(_saved):
         return
     if not _saved:
+        # First what is to be restored, whole: an interrupt in between must not lose any of it.
+        _saved.update((name, vars(cls).get(name, _MISSING)) for name in _METHODS)
         for name in _METHODS:
-            _saved[name] = vars(cls).get(name, _MISSING)
             setattr(cls, name, vars(socket)[name])
         return
     for name, before in _saved.items():

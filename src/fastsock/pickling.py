@@ -8,7 +8,8 @@ own. Plain ``pickle`` refuses sockets, and goes on doing so.
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
+from contextlib import suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fastsock.dropin import socket
@@ -33,20 +34,23 @@ def _reduce(sock: socket) -> tuple[Any, ...]:
 
 
 class _RegisteringLoader:
-    """Loads the module as its own loader does, and registers the reducer when it is there."""
+    """Loads the module as its own loader does, registers the reducer, and is gone."""
 
-    def __init__(self, loader: Loader) -> None:
+    def __init__(self, loader: Loader, watcher: _Watcher) -> None:
         self._loader = loader
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)
+        self._watcher = watcher
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
+        # inspect, pkgutil and a reload find the module's own loader, as without us.
+        assert module.__spec__ is not None
+        module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
         module.register(socket, _reduce)
+        with suppress(ValueError):
+            sys.meta_path.remove(self._watcher)
 
 
 class _Watcher:
@@ -57,16 +61,21 @@ class _Watcher:
     ) -> ModuleSpec | None:
         if name != _MODULE:
             return None
-        sys.meta_path.remove(self)
-        spec = find_spec(name)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _RegisteringLoader(spec.loader)  # type: ignore[assignment]
-        return spec
+        # It stays until the module is there: looking is not importing, and an import can fail.
+        for finder in list(sys.meta_path):
+            spec = None if isinstance(finder, _Watcher) else finder.find_spec(name, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    loader = _RegisteringLoader(spec.loader, self)
+                    spec.loader = loader  # type: ignore[assignment]
+                return spec
+        return None
 
 
 def register() -> None:
     """Make ``multiprocessing`` able to send our sockets, now or when it is imported."""
     if _MODULE in sys.modules:
-        sys.modules[_MODULE].register(socket, _reduce)
-    else:
+        # Another thread may be in the middle of importing it: this waits for its end.
+        import_module(_MODULE).register(socket, _reduce)
+    elif not any(isinstance(finder, _Watcher) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Watcher())

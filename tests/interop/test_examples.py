@@ -92,8 +92,19 @@ class Program:
 
     def interrupt(self):
         """Do what Ctrl+C does, and finish."""
+        self._wait_until_asleep()
         self._process.send_signal(signal.SIGINT)
         return self.finish()
+
+    def _wait_until_asleep(self):
+        # Every Python program has an instant, between its last look at pending signals and the
+        # system call, in which a signal doesn't end the wait; tests must not hit it.
+        state = Path(f"/proc/{self._process.pid}/stat")
+        deadline = time.monotonic() + WAIT
+        while state.exists() and state.read_text().rpartition(")")[2].split()[0] == "R":
+            if time.monotonic() > deadline:
+                pytest.fail(f"never asleep within {WAIT} s")
+            time.sleep(0.001)
 
     def kill(self):
         self._process.kill()

@@ -3,8 +3,6 @@
 cimport cython
 import _socket
 
-from posix.unistd cimport close
-
 from fastsock.native.address cimport to_python
 from fastsock.native.descriptor cimport build_like, method_of, number, serves, stdlib
 from fastsock.native.libfastsock cimport (
@@ -22,8 +20,8 @@ cdef ssize_t run_accept(Operation *operation, int flags) noexcept nogil:
 
 cdef int accept_descriptor(object sock, fsk_address *peer) except -1:
     cdef Operation operation
-    # The mode of the open file, not the timeout: a process that shares the listener may have made
-    # it wait, and it must not do so with the GIL held.
+    # The mode of the open file, not the timeout alone: a process that shares the listener may have
+    # made it wait, and it must not do so with the GIL held.
     cdef bint is_blocking = (stdlib.gettimeout(sock, NULL) is None
                              or fsk_socket_is_blocking(number(sock)) != 0)
     operation.flags = 0
@@ -54,12 +52,7 @@ cdef class Methods:
         else:
             fd, address = native_accept(self)
             peer.length = 0
-        # CPython leaks the descriptor when an audit hook refuses the new socket.
-        try:
-            connection = build_like(self, fd)
-        except BaseException:
-            close(fd)
-            raise
+        connection = build_like(self, fd)
         return (connection, address if peer.length == 0 else to_python(&peer))
 
 

@@ -14,7 +14,7 @@ cdef struct LastSenders:
     unsigned char ip6[IP6_SIZE]
 
 cdef LastSenders last
-cdef object last_ip4_tuple
+cdef object last_ip4_tuple  # None until there is one, when no address compares equal
 cdef object last_ip6_tuple
 
 cdef object make_python(const fsk_address *address)

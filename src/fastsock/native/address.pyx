@@ -109,7 +109,7 @@ cdef class Destinations:
             copy_address(address, &self.last_address)
         return True
 
-    cdef void remember(self, object value, int family, const fsk_address *address):
+    cdef void remember(self, object value, int family, const fsk_address *address) noexcept:
         with cython.critical_section(self):
             self.last_tuple = value
             self.last_family = family

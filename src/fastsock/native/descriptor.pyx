@@ -12,7 +12,9 @@ import _socket
 import sys
 import types
 
+cimport cython
 from libc.math cimport ceil
+from posix.unistd cimport close
 
 from fastsock.native.interpreter cimport (
     METH_NOARGS, PyDescr_NewMethod, PyMemberDef, PyMemberDescrObject, PyMember_SetOne,
@@ -48,9 +50,12 @@ cdef Py_ssize_t int_offset(object name) except -1:
 
 def find_stdlib_class():
     """CPython's own socket.socket, also after another library has put its class in that place."""
-    for cls in _socket.socket.__subclasses__():
-        if cls.__module__ == "socket" and cls.__qualname__ == "socket":
-            return cls
+    # The module's own first: after importlib.reload(socket) there are two.
+    module = sys.modules.get("socket")
+    for cls in (getattr(module, "socket", None), *_socket.socket.__subclasses__()):
+        if isinstance(cls, type) and cls.__bases__ == (_socket.socket,):
+            if cls.__module__ == "socket" and cls.__qualname__ == "socket":
+                return cls
     raise ImportError("CPython's socket.socket can't be found; import fastsock before patching it")
 
 
@@ -109,20 +114,13 @@ cdef bint has_low_water(object sock) except -1:
     return is_stream(sock) and fsk_socket_receive_low_water(number(sock)) > 1
 
 
-def setsockopt(self, *args):
-    """As socket.setsockopt; notes that SO_RCVLOWAT is in use (see waits_for_more)."""
-    native_setsockopt(self, *args)
-    if args[0] == SOL_SOCKET and args[1] == SO_RCVLOWAT:
-        stdlib.low_water_in_use = True
-
-
 cdef object build_like(object sock, int fd):
     """A socket over fd with family, type and protocol of sock.
 
     Its class is the drop-in's when sock is one, else the standard library's, and not type(sock):
     accept's rule. As cls(family, type, proto, fileno=fd) without the way through Python:
-    getsockname and the audit event socket.__new__ happen in _socket's own initialiser. fd stays the
-    caller's on failure.
+    getsockname and the audit event socket.__new__ happen in _socket's own initialiser. fd is the
+    new socket's, or closed on failure; CPython leaks it when an audit hook refuses the socket.
     """
     cdef TypeSlots *native = <TypeSlots *>stdlib.native_type
     cdef PyTypeObject *cls = stdlib.stdlib_type
@@ -131,8 +129,14 @@ cdef object build_like(object sock, int fd):
             or PyType_IsSubtype(Py_TYPE(sock), stdlib.drop_in_type)):
         cls = stdlib.drop_in_type
     built = native.tp_new(<TypeSlots *>cls, (), NULL)
-    native.tp_init(built, (family(sock), int_member(sock, stdlib.type_offset),
-                           int_member(sock, stdlib.proto_offset), fd), NULL)
+    try:
+        native.tp_init(built, (family(sock), int_member(sock, stdlib.type_offset),
+                               int_member(sock, stdlib.proto_offset), fd), NULL)
+    except BaseException:
+        # The initialiser fails before it takes the descriptor, or after: then built closes it.
+        if number(built) != fd:
+            close(fd)
+        raise
     PyMember_SetOne(<char *><PyObject *>built, io_refs_member, 0)
     PyMember_SetOne(<char *><PyObject *>built, closed_member, False)
     return built
@@ -148,3 +152,18 @@ cdef object method_of(object cls, object name):
     if type(descriptor) is not types.MethodDescriptorType:
         raise ImportError(f"{name} is not a C method; was it compiled with binding=True?")
     return PyDescr_NewMethod(stdlib.native_type, (<PyMethodDescrObject *>descriptor).d_method)
+
+
+@cython.final
+@cython.binding(False)
+cdef class Methods:
+    # Only the methods are used, see method_of.
+
+    def setsockopt(self, *args):
+        """As socket.setsockopt; notes that SO_RCVLOWAT is in use (see waits_for_more)."""
+        native_setsockopt(self, *args)
+        if args[0] == SOL_SOCKET and args[1] == SO_RCVLOWAT:
+            stdlib.low_water_in_use = True
+
+
+setsockopt = method_of(Methods, "setsockopt")

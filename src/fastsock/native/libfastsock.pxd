@@ -91,6 +91,7 @@ cdef extern from "fastsock/fastsock.h" nogil:
         AF_INET6
         AF_UNIX
         MSG_DONTWAIT
+        MSG_OOB
         MSG_TRUNC
         MSG_WAITALL
         SCM_RIGHTS

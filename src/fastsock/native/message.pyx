@@ -30,7 +30,7 @@ from fastsock.native.interpreter cimport (
     FASTSOCK_ERRQUEUE, FASTSOCK_FASTOPEN, PySys_Audit, new_bytes, resize_bytes,
 )
 from fastsock.native.libfastsock cimport (
-    FSK_WAIT_READABLE, FSK_WAIT_WRITABLE, MSG_TRUNC, MSG_WAITALL, SCM_RIGHTS, SOL_SOCKET,
+    FSK_WAIT_READABLE, FSK_WAIT_WRITABLE, MSG_OOB, MSG_TRUNC, MSG_WAITALL, SCM_RIGHTS, SOL_SOCKET,
     fsk_address, fsk_control, fsk_control_next, fsk_control_put, fsk_control_space, fsk_message,
     fsk_receive_message, fsk_send_message, iovec,
 )
@@ -142,7 +142,7 @@ cdef list controls_of(fsk_message *message):
         items.append((item.level, item.type, data))
         if status == -EBADMSG:
             warnings.warn("received malformed or improperly-truncated ancillary data",
-                          RuntimeWarning, stacklevel=2)
+                          RuntimeWarning, stacklevel=1)
 
 
 cdef tuple receive(object sock, fsk_message *message, size_t length, Py_ssize_t control_room,
@@ -163,7 +163,7 @@ cdef tuple receive(object sock, fsk_message *message, size_t length, Py_ssize_t 
     operation.what = FSK_WAIT_READABLE
     operation.deadline_ns = 0
     operation.release = length > KEEP_GIL_RECEIVE and is_stream(sock)
-    operation.try_first = (not flags & (MSG_WAITALL | FASTSOCK_ERRQUEUE)
+    operation.try_first = (not flags & (MSG_WAITALL | FASTSOCK_ERRQUEUE | MSG_OOB)
                            and not waits_for_more(sock))
     try:
         received = perform(sock, &operation, run_receive_message)

@@ -26,7 +26,7 @@ from fastsock.native.interpreter cimport (
     new_bytes, resize_bytes,
 )
 from fastsock.native.libfastsock cimport (
-    FSK_WAIT_READABLE, MSG_TRUNC, MSG_WAITALL, fsk_address, fsk_receive, fsk_receive_from,
+    FSK_WAIT_READABLE, MSG_OOB, MSG_TRUNC, MSG_WAITALL, fsk_address, fsk_receive, fsk_receive_from,
 )
 from fastsock.native.waiting cimport Operation, Run, perform
 
@@ -61,9 +61,9 @@ cdef int prepare(Operation *operation, object sock, fsk_address *source, size_t 
     operation.what = FSK_WAIT_READABLE
     operation.deadline_ns = 0
     operation.release = length > KEEP_GIL_SIZE and is_stream(sock)
-    # MSG_WAITALL without waiting is no MSG_WAITALL; the error queue never waits, and poll, which
-    # reports it, is what CPython waits in.
-    operation.try_first = (not flags & (MSG_WAITALL | FASTSOCK_ERRQUEUE)
+    # MSG_WAITALL without waiting is no MSG_WAITALL. The error queue and urgent data never wait, and
+    # poll, which reports them, is what CPython waits in.
+    operation.try_first = (not flags & (MSG_WAITALL | FASTSOCK_ERRQUEUE | MSG_OOB)
                            and not waits_for_more(sock))
     return 0
 
@@ -107,7 +107,6 @@ cdef bytes receive_in_place(object sock, Operation *operation, Run run):
         Py_XDECREF(result)
 
 
-@cython.final
 @cython.final
 @cython.binding(False)
 cdef class Methods:

@@ -149,7 +149,8 @@ cdef ssize_t perform_once(object sock, Operation *operation, ssize_t result) exc
     """Of a non-blocking socket: the result there is, or that of the one call it makes."""
     while result == NOT_TRIED or result == -EINTR:
         operation.fd = number(sock)
-        result = run_released(operation, 0)
+        # MSG_DONTWAIT, as another process that shares the descriptor may have made it wait.
+        result = run_released(operation, MSG_DONTWAIT)
         if result >= 0:
             return result
         if result == -EINTR:
@@ -173,11 +174,12 @@ cdef ssize_t perform_blocking(object sock, Operation *operation) except -1:
 cdef ssize_t perform_by_deadline(object sock, Operation *operation) except -1:
     """Wait in poll until the deadline, and try each time it says ready."""
     cdef ssize_t result
-    cdef int64_t remaining
+    cdef int64_t remaining, started
     cdef int ready
     cdef unsigned refusals = 0
     while True:
-        remaining = operation.deadline_ns - now_ns()
+        started = now_ns()
+        remaining = operation.deadline_ns - started
         if remaining <= 0:
             raise TimeoutError("timed out")
         operation.fd = number(sock)
@@ -204,7 +206,7 @@ cdef ssize_t perform_by_deadline(object sock, Operation *operation) except -1:
         else:
             # Ready and yet nothing: another thread was first, or poll is wrong for good (it calls a
             # connected Unix datagram socket writable while the peer's queue is full).
-            refusals += 1
+            refusals = refusals + 1 if now_ns() - started < MILLISECOND_NS else 1
             if refusals >= 2:
                 remaining = operation.deadline_ns - now_ns()
                 with nogil:
