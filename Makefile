@@ -43,7 +43,7 @@ $(VENV)/tools: pyproject.toml .ci/environment
 
 # Apart, as the linters are to be had for fewer Pythons.
 $(VENV)/linters: $(VENV)/tools
-	@.ci/environment "$(PYTHON)" $(VENV) test,lint
+	@.ci/environment "$(PYTHON)" $(VENV) test,lint,bench
 	@touch $@
 
 $(VENV)/benchmark: $(VENV)/tools

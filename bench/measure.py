@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The method: paired rounds, peers in random order, fresh sockets every ten rounds.
 
-Facts (build-notes.md, item 10)
+Facts
     Medians over a few long rounds gave stdlib-against-stdlib ratios of 0.87 to 1.09: the machine's
     speed drifts, and one socket's memory lies better than another's.
 What we do

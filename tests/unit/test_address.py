@@ -9,7 +9,7 @@ import pytest
 import fastsock
 from unit.calls import outcome
 
-CACHE_CAPACITY = 64  # entries, as contracts.md tells
+CACHE_CAPACITY = 64  # entries of each cache in address.pyx
 
 
 @pytest.fixture(params=[stdlib.AF_INET, stdlib.AF_INET6], ids=["ipv4", "ipv6"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How a call waits: contracts.md, section 1, Waiting. What it costs: test_waiting_cost.py."""
+"""How a call waits, as docs/design.md tells. What it costs: test_waiting_cost.py."""
 
 import errno
 import select

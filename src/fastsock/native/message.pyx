@@ -23,22 +23,17 @@ from posix.unistd cimport close
 
 from fastsock.native.address cimport from_python, to_python
 from fastsock.native.arguments cimport as_flags, pin_data
-from fastsock.native.descriptor cimport (
-    family, is_stream, method_of, number, serves, timeout_ns, waits_for_more,
-)
-from fastsock.native.interpreter cimport (
-    FASTSOCK_ERRQUEUE, FASTSOCK_FASTOPEN, PySys_Audit, new_bytes, resize_bytes,
-)
+from fastsock.native.descriptor cimport family, method_of, number, serves, timeout_ns
+from fastsock.native.interpreter cimport PySys_Audit, new_bytes, resize_bytes
 from fastsock.native.libfastsock cimport (
-    FSK_WAIT_READABLE, FSK_WAIT_WRITABLE, MSG_OOB, MSG_TRUNC, MSG_WAITALL, SCM_RIGHTS, SOL_SOCKET,
-    fsk_address, fsk_control, fsk_control_next, fsk_control_put, fsk_control_space, fsk_message,
-    fsk_receive_message, fsk_send_message, iovec,
+    MSG_TRUNC, SCM_RIGHTS, SOL_SOCKET, fsk_address, fsk_control, fsk_control_next,
+    fsk_control_put, fsk_control_space, fsk_message, fsk_receive_message, fsk_send_message, iovec,
 )
-from fastsock.native.waiting cimport Operation, perform, run_released
+from fastsock.native.waiting cimport (
+    Operation, perform, prepare_receive, prepare_send, run_released,
+)
 
 cdef enum:
-    KEEP_GIL_RECEIVE = 262144  # as in receive.pyx
-    KEEP_GIL_SEND = 65536      # as in send.pyx
     CONTROL_MAXIMUM = 0x7fffffff
     FEW = 4  # buffers that most messages have at the most
 
@@ -158,14 +153,9 @@ cdef tuple receive(object sock, fsk_message *message, size_t length, Py_ssize_t 
     message.control = PyMem_Calloc(1, control_room) if control_room > 0 else NULL
     if control_room > 0 and message.control == NULL:
         raise MemoryError
-    operation.flags = flags
     operation.message = message
-    operation.what = FSK_WAIT_READABLE
-    operation.deadline_ns = 0
-    operation.release = length > KEEP_GIL_RECEIVE and is_stream(sock)
-    operation.try_first = (not flags & (MSG_WAITALL | FASTSOCK_ERRQUEUE | MSG_OOB)
-                           and not waits_for_more(sock))
     try:
+        prepare_receive(&operation, sock, length, flags)
         received = perform(sock, &operation, run_receive_message)
         try:
             return (received, controls_of(message), message.flags, to_python(&source))
@@ -278,12 +268,13 @@ cdef class Methods:
         cdef fsk_address destination
         cdef fsk_message message
         cdef Pins pins
+        cdef int bits
         cdef ssize_t sent, more
         cdef bytearray control
         if not serves(self) or (address is not None
                                 and not from_python(address, family(self), &destination)):
             return native_sendmsg(self, buffers, ancdata, flags, address)
-        operation.flags = as_flags(flags)
+        bits = as_flags(flags)
         PySys_Audit("socket.sendmsg", "OO", <PyObject *>self, <PyObject *>address)
         pins = pin_all_data(tuple(buffers))
         control = None if ancdata == () else controls_from(ancdata)
@@ -293,10 +284,7 @@ cdef class Methods:
         message.control = NULL if control is None else <char *>control
         message.control_length = 0 if control is None else len(control)
         operation.message = &message
-        operation.what = FSK_WAIT_WRITABLE
-        operation.deadline_ns = 0
-        operation.release = pins.length > KEEP_GIL_SEND and is_stream(self)
-        operation.try_first = not operation.flags & FASTSOCK_FASTOPEN
+        prepare_send(&operation, self, pins.length, bits)
         sent = perform(self, &operation, run_send_message)
         # As send_rest of send.pyx: the blocking system call would have gone on.
         if <size_t>sent == pins.length or operation.has_waited or timeout_ns(self) >= 0:

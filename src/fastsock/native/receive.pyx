@@ -12,7 +12,7 @@ What follows
 cimport cython
 import _socket
 
-from cpython.buffer cimport PyBuffer_Release
+from cpython.buffer cimport Py_buffer, PyBuffer_Release
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF
@@ -20,23 +20,20 @@ from libc.string cimport memset
 
 from fastsock.native.address cimport to_python
 from fastsock.native.arguments cimport as_flags, pin_room
-from fastsock.native.descriptor cimport is_stream, method_of, serves, waits_for_more
+from fastsock.native.descriptor cimport method_of, serves
 from fastsock.native.interpreter cimport (
-    FASTSOCK_ERRQUEUE, FASTSOCK_SCRATCH_SIZE, fastsock_scratch, fastsock_scratch_memory,
+    FASTSOCK_SCRATCH_SIZE, fastsock_scratch, fastsock_scratch_memory,
     new_bytes, resize_bytes,
 )
 from fastsock.native.libfastsock cimport (
-    FSK_WAIT_READABLE, MSG_OOB, MSG_TRUNC, MSG_WAITALL, fsk_address, fsk_receive, fsk_receive_from,
+    MSG_TRUNC, fsk_address, fsk_receive, fsk_receive_from,
 )
-from fastsock.native.waiting cimport Operation, Run, perform
+from fastsock.native.waiting cimport Operation, Run, perform, prepare_receive
 
 cdef enum:
     STACK_SIZE = 4096
     # A thread that last received more than this receives into the result itself.
     COPY_SIZE = 16384
-    # A stream's receive up to this size keeps the GIL. It is what asyncio asks for at a time, and
-    # what comes is mostly far less.
-    KEEP_GIL_SIZE = 262144
 
 cdef object native_recv = _socket.socket.recv
 cdef object native_recv_into = _socket.socket.recv_into
@@ -53,19 +50,25 @@ cdef ssize_t run_receive_from(Operation *operation, int flags) noexcept nogil:
                             operation.flags | flags, operation.address)
 
 
-cdef int prepare(Operation *operation, object sock, fsk_address *source, size_t length,
-                 int flags) except -1:
-    operation.flags = flags
+cdef inline int prepare(Operation *operation, object sock, fsk_address *source, size_t length,
+                        int flags) except -1:
     operation.length = length
     operation.address = source
-    operation.what = FSK_WAIT_READABLE
-    operation.deadline_ns = 0
-    operation.release = length > KEEP_GIL_SIZE and is_stream(sock)
-    # MSG_WAITALL without waiting is no MSG_WAITALL. The error queue and urgent data never wait, and
-    # poll, which reports them, is what CPython waits in.
-    operation.try_first = (not flags & (MSG_WAITALL | FASTSOCK_ERRQUEUE | MSG_OOB)
-                           and not waits_for_more(sock))
-    return 0
+    return prepare_receive(operation, sock, length, flags)
+
+
+cdef inline int prepare_into(Operation *operation, object sock, fsk_address *source,
+                             const Py_buffer *view, object nbytes, object flags,
+                             str negative, str too_large) except -1:
+    """prepare() for a caller's buffer; the strings are the errors of a wrong nbytes."""
+    cdef Py_ssize_t size = nbytes
+    cdef int bits = as_flags(flags)
+    if size < 0:
+        raise ValueError(negative)
+    if size > view.len:
+        raise ValueError(too_large)
+    operation.buffer = view.buf
+    return prepare(operation, sock, source, size if size != 0 else view.len, bits)
 
 
 cdef inline object receive_bytes(object sock, Operation *operation, Run run):
@@ -147,23 +150,14 @@ cdef class Methods:
         """Receive up to nbytes bytes (0: len(buffer)) into buffer. As socket.recv_into."""
         cdef Operation operation
         cdef Py_buffer view
-        cdef Py_ssize_t size
-        cdef int bits
         if not serves(self):
             return native_recv_into(self, buffer, nbytes, flags)
         pin_room(buffer, &view, "recv_into")
         try:
-            size = nbytes
-            bits = as_flags(flags)
-            if size < 0:
-                raise ValueError("negative buffersize in recv_into")
-            if size > view.len:
-                raise ValueError("buffer too small for requested bytes")
-            prepare(&operation, self, NULL, size if size != 0 else view.len, bits)
-            operation.buffer = view.buf
-            if operation.length == 0:
-                return 0
-            return perform(self, &operation, run_receive)
+            prepare_into(&operation, self, NULL, &view, nbytes, flags,
+                         "negative buffersize in recv_into",
+                         "buffer too small for requested bytes")
+            return 0 if operation.length == 0 else perform(self, &operation, run_receive)
         finally:
             PyBuffer_Release(&view)
 
@@ -172,21 +166,14 @@ cdef class Methods:
         cdef Operation operation
         cdef Py_buffer view
         cdef fsk_address source
-        cdef Py_ssize_t size
         cdef ssize_t received
-        cdef int bits
         if not serves(self):
             return native_recvfrom_into(self, buffer, nbytes, flags)
         pin_room(buffer, &view, "recvfrom_into")
         try:
-            size = nbytes
-            bits = as_flags(flags)
-            if size < 0:
-                raise ValueError("negative buffersize in recvfrom_into")
-            if size > view.len:
-                raise ValueError("nbytes is greater than the length of the buffer")
-            prepare(&operation, self, &source, size if size != 0 else view.len, bits)
-            operation.buffer = view.buf
+            prepare_into(&operation, self, &source, &view, nbytes, flags,
+                         "negative buffersize in recvfrom_into",
+                         "nbytes is greater than the length of the buffer")
             received = perform(self, &operation, run_receive_from)
         finally:
             PyBuffer_Release(&view)

@@ -17,14 +17,10 @@ from cpython.object cimport PyObject
 
 from fastsock.native.address cimport from_python
 from fastsock.native.arguments cimport as_flags, pin_data
-from fastsock.native.descriptor cimport family, is_stream, method_of, number, serves, timeout_ns
-from fastsock.native.interpreter cimport FASTSOCK_FASTOPEN, PySys_Audit
-from fastsock.native.libfastsock cimport FSK_WAIT_WRITABLE, fsk_address, fsk_send, fsk_send_to
-from fastsock.native.waiting cimport Operation, perform, run_released
-
-cdef enum:
-    # A stream's send of more than this gives up the GIL: the kernel copies that much for certain.
-    KEEP_GIL_SIZE = 65536
+from fastsock.native.descriptor cimport family, method_of, number, serves, timeout_ns
+from fastsock.native.interpreter cimport PySys_Audit
+from fastsock.native.libfastsock cimport fsk_address, fsk_send, fsk_send_to
+from fastsock.native.waiting cimport Operation, perform, prepare_send, run_released
 
 cdef object native_send = _socket.socket.send
 cdef object native_sendall = _socket.socket.sendall
@@ -41,18 +37,11 @@ cdef ssize_t run_send_to(Operation *operation, int flags) noexcept nogil:
                        operation.address)
 
 
-cdef int prepare(Operation *operation, object sock, const Py_buffer *view, fsk_address *destination,
-                 int flags) except -1:
-    operation.flags = flags
+cdef inline void prepare(Operation *operation, object sock, const Py_buffer *view,
+                         int flags) noexcept:
     operation.buffer = view.buf
     operation.length = view.len
-    operation.address = destination
-    operation.what = FSK_WAIT_WRITABLE
-    operation.deadline_ns = 0
-    operation.release = view.len > KEEP_GIL_SIZE and is_stream(sock)
-    # MSG_FASTOPEN without waiting starts the connection and reports EINPROGRESS.
-    operation.try_first = not flags & FASTSOCK_FASTOPEN
-    return 0
+    prepare_send(operation, sock, view.len, flags)
 
 
 cdef ssize_t send_rest(object sock, Operation *operation, ssize_t sent) except -1:
@@ -80,7 +69,7 @@ cdef class Methods:
             return native_send(self, data, flags)
         pin_data(data, &view)
         try:
-            prepare(&operation, self, &view, NULL, as_flags(flags))
+            prepare(&operation, self, &view, as_flags(flags))
             return send_rest(self, &operation, perform(self, &operation, run_send))
         finally:
             PyBuffer_Release(&view)
@@ -94,7 +83,7 @@ cdef class Methods:
             return native_sendall(self, data, flags)
         pin_data(data, &view)
         try:
-            prepare(&operation, self, &view, NULL, as_flags(flags))
+            prepare(&operation, self, &view, as_flags(flags))
             while True:
                 sent = perform(self, &operation, run_send)
                 operation.buffer = <char *>operation.buffer + sent
@@ -124,7 +113,8 @@ cdef class Methods:
             return native_sendto(self, data, flags, address)
         pin_data(data, &view)
         try:
-            prepare(&operation, self, &view, &destination, as_flags(flags))
+            prepare(&operation, self, &view, as_flags(flags))
+            operation.address = &destination
             PySys_Audit("socket.sendto", "OO", <PyObject *>self, <PyObject *>address)
             return send_rest(self, &operation, perform(self, &operation, run_send_to))
         finally:

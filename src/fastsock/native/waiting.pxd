@@ -1,17 +1,23 @@
 # SPDX-License-Identifier: MIT
 from libc.stdint cimport int64_t
 
-from fastsock.native.descriptor cimport number
+from fastsock.native.descriptor cimport is_stream, number, waits_for_more
 from fastsock.native.interpreter cimport (
-    fastsock_load, fastsock_streak, fastsock_streak_state,
+    FASTSOCK_ERRQUEUE, FASTSOCK_FASTOPEN, fastsock_load, fastsock_streak, fastsock_streak_state,
 )
 from fastsock.native.libfastsock cimport (
-    FSK_WAIT_WRITABLE, MSG_DONTWAIT, fsk_address, fsk_message, fsk_wait,
+    FSK_WAIT_READABLE, FSK_WAIT_WRITABLE, MSG_DONTWAIT, MSG_OOB, MSG_WAITALL, fsk_address,
+    fsk_message, fsk_wait,
 )
 
 cdef enum:
     STREAK_LIMIT = 64  # calls with the GIL held after which a look at the clock is due
     HISTORY = 1024
+    # A stream's receive of up to this size keeps the GIL. It is what asyncio asks for at a time,
+    # and what comes is mostly far less.
+    KEEP_GIL_RECEIVE = 262144
+    # A stream's send of up to this size does: more the kernel copies for certain.
+    KEEP_GIL_SEND = 65536
 
 
 # One system call on operation; flags are added to operation.flags. As libfastsock: count or -errno.
@@ -38,6 +44,31 @@ cdef unsigned char *failures  # of first tries in a row: two tables of HISTORY, 
 cdef ssize_t perform_with_care(object sock, Operation *operation) except -1
 cdef ssize_t wait_and_perform(object sock, Operation *operation, ssize_t result) except -1
 cdef ssize_t run_released(Operation *operation, int flags) noexcept
+
+
+cdef inline int prepare_receive(Operation *operation, object sock, size_t length,
+                                int flags) except -1:
+    """Fill in how a receive into length bytes may wait."""
+    operation.flags = flags
+    operation.what = FSK_WAIT_READABLE
+    operation.deadline_ns = 0
+    operation.release = length > KEEP_GIL_RECEIVE and is_stream(sock)
+    # MSG_WAITALL without waiting is no MSG_WAITALL. The error queue and urgent data never wait, and
+    # poll, which reports them, is what CPython waits in.
+    operation.try_first = (not flags & (MSG_WAITALL | FASTSOCK_ERRQUEUE | MSG_OOB)
+                           and not waits_for_more(sock))
+    return 0
+
+
+cdef inline void prepare_send(Operation *operation, object sock, size_t length,
+                              int flags) noexcept:
+    """Fill in how a send of length bytes may wait."""
+    operation.flags = flags
+    operation.what = FSK_WAIT_WRITABLE
+    operation.deadline_ns = 0
+    operation.release = length > KEEP_GIL_SEND and is_stream(sock)
+    # MSG_FASTOPEN without waiting starts the connection and reports EINPROGRESS.
+    operation.try_first = not flags & FASTSOCK_FASTOPEN
 
 
 cdef inline unsigned char *history(const Operation *operation) noexcept:
