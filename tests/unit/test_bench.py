@@ -148,3 +148,10 @@ def test_missing_compiler_is_one_line_that_names_the_package(tmp_path: Path) -> 
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "install gcc" in done.stderr
+
+
+def test_readme_table_is_what_the_kept_results_give() -> None:
+    pytest.importorskip("rich")
+    kept = BENCH / "results" / "plain-calls.json"
+    done = call("report.py", "--readme", BENCH.parent / "README.md", "--check", kept)
+    assert done.returncode == 0, done.stderr
