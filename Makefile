@@ -5,7 +5,8 @@
 ifndef PYTHON
 PYTHON := $(shell .ci/find-python)
 endif
-TAG := $(if $(PYTHON),$(shell "$(PYTHON)" -c 'import sys, sysconfig; print("%d.%d%s" % (*sys.version_info[:2], "t" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""))'))
+PRINT_TAG := import sys, sysconfig; print("%d.%d%s" % (*sys.version_info[:2], "t" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""))
+TAG := $(if $(PYTHON),$(shell "$(PYTHON)" -c '$(PRINT_TAG)'))
 VENV := .venv-$(TAG)
 SANITIZED := .venv-$(TAG)-asan
 BIN := $(VENV)/bin
@@ -112,7 +113,8 @@ $(SANITIZED)/built: $(SOURCES) .ci/environment
 	@touch $@
 
 parity:
-	@for python in $$(.ci/find-python --all | grep -vxF '$(PYTHON)'); do \
+	@for python in $$(.ci/find-python --all); do \
+		[ "$$("$$python" -c '$(PRINT_TAG)')" != "$(TAG)" ] || continue; \
 		echo "== $$python"; \
 		$(MAKE) --no-print-directory parity-one PYTHON="$$python" || exit 1; \
 	done
