@@ -76,3 +76,18 @@ int fsk_control_put(struct fsk_message *message, size_t room, const struct fsk_c
     message->control_length += space;
     return 0;
 }
+
+size_t fski_control_remove(void *control, size_t length, int level, int type) {
+    struct fsk_message message = {.control = control, .control_length = length};
+    struct fsk_control item;
+    size_t cursor = 0;
+    size_t start = 0;
+    while (fsk_control_next(&message, &cursor, &item) > 0) {
+        if (item.level == level && item.type == type) {
+            memmove((char *)control + start, (char *)control + cursor, length - cursor);
+            return start + (length - cursor);
+        }
+        start = cursor;
+    }
+    return length;
+}

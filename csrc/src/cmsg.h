@@ -10,4 +10,7 @@
  * for it; header borrows every pointer of message. */
 void fski_message_header(const struct fsk_message *message, struct msghdr *header);
 
+/* Removes an item of control data. Returns the length that is left of length. */
+size_t fski_control_remove(void *control, size_t length, int level, int type);
+
 #endif

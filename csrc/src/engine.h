@@ -10,15 +10,41 @@
  *     Takes one connection. The new descriptor is in blocking mode (the BSDs let it inherit the
  *     listener's) and closed on exec. Waits as the listener's mode says. Nothing is left open on
  *     failure. Returns the descriptor, owned by the caller, or -errno of accept(2).
+ *
+ * receive(fd, packets, count, flags)
+ *     Receives into at most count packets, in order. Waits for the first as the descriptor's mode and
+ *     flags say, for the others never. Sets length, and in header what recvmsg sets. Returns the
+ *     number received, at least 1, or -errno of the first. What ends it after the first is not told;
+ *     an error is left in the socket for the next call. Fewer than count: nothing more was queued.
+ *
+ * send(fd, packets, count, flags)
+ *     Sends at most count packets, in order, each as sendmsg does; waits as the descriptor's mode and
+ *     flags say. Returns the number sent, at least 1, or -errno of the first. Fewer than count: the
+ *     next one met an error, which the next call tells if it persists.
+ *
+ * has(capability)
+ *     Whether this engine can have it, as far as is known without a socket.
  */
 #ifndef FASTSOCK_ENGINE_H
 #define FASTSOCK_ENGINE_H
 
+#include <stdbool.h>
 #include <sys/socket.h>
+
+#include <fastsock/capability.h>
+
+/* One message of many: struct mmsghdr, which not every system has. */
+struct fski_packet {
+    struct msghdr header;
+    unsigned length; /* out: bytes received or sent */
+};
 
 struct fski_engine {
     const char *name; /* what FASTSOCK_ENGINE is compared with */
     int (*accept)(int fd, struct sockaddr *peer, socklen_t *peer_length);
+    int (*receive)(int fd, struct fski_packet *packets, unsigned count, int flags);
+    int (*send)(int fd, struct fski_packet *packets, unsigned count, int flags);
+    bool (*has)(enum fsk_capability capability);
 };
 
 extern const struct fski_engine fski_engine_portable;

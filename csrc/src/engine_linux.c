@@ -4,18 +4,82 @@
  * Facts about Linux
  *   accept4 (2.6.28) sets close-on-exec and the blocking mode in the call that makes the
  *   descriptor; nothing is inherited from the listener.
+ *   recvmmsg puts an error that it meets after a message back into the socket; with MSG_WAITFORONE it
+ *   waits for the first message only. Its timeout is looked at after each message alone, so a call
+ *   with one can wait for ever.
+ *   Sandboxes (seccomp) refuse system calls that they don't know with EPERM or ENOSYS. netfilter too
+ *   answers a send with EPERM.
  * What follows
  *   One system call where the portable engine needs three, and no moment in which a fork in another
  *   thread could leak the descriptor to an exec'ed program.
+ *   recvmmsg and sendmmsg are tried once on no descriptor: EBADF means that they are there. Should one
+ *   be refused later (a filter may come at any time), the plain call is made; only if that passes was
+ *   it the filter's refusal, and no other call is tried again.
  */
+#include <stddef.h>
+
+#include "capability.h"
 #include "engine.h"
 #include "kernel_linux.h"
+
+_Static_assert(sizeof(struct fski_packet) == sizeof(struct mmsghdr), "one is cast to the other");
+_Static_assert(offsetof(struct fski_packet, length) == offsetof(struct mmsghdr, msg_len),
+               "one is cast to the other");
 
 static int accept_connection(int fd, struct sockaddr *peer, socklen_t *peer_length) {
     return fski_accept4(fd, peer, peer_length, SOCK_CLOEXEC);
 }
 
+static bool is_refusal(int result) {
+    return result == -EPERM || result == -ENOSYS;
+}
+
+static bool has_call(enum fsk_capability capability) {
+    int state = fski_capability(capability);
+    if (state == FSKI_UNKNOWN) {
+        int result = capability == FSK_CAPABILITY_RECVMMSG
+                         ? fski_recvmmsg(-1, NULL, 0, MSG_DONTWAIT)
+                         : fski_sendmmsg(-1, NULL, 0, MSG_DONTWAIT);
+        state = is_refusal(result) ? FSKI_REFUSED : FSKI_WORKS;
+        fski_capability_set(capability, state);
+    }
+    return state == FSKI_WORKS;
+}
+
+static int receive_packets(int fd, struct fski_packet *packets, unsigned count, int flags) {
+    if (count == 1 || !has_call(FSK_CAPABILITY_RECVMMSG))
+        return fski_engine_portable.receive(fd, packets, count, flags);
+    int result = fski_recvmmsg(fd, (struct mmsghdr *)packets, count, flags | MSG_WAITFORONE);
+    if (!is_refusal(result))
+        return result;
+    result = fski_engine_portable.receive(fd, packets, count, flags);
+    if (result > 0)
+        fski_capability_set(FSK_CAPABILITY_RECVMMSG, FSKI_REFUSED);
+    return result;
+}
+
+static int send_packets(int fd, struct fski_packet *packets, unsigned count, int flags) {
+    if (count == 1 || !has_call(FSK_CAPABILITY_SENDMMSG))
+        return fski_engine_portable.send(fd, packets, count, flags);
+    int result = fski_sendmmsg(fd, (struct mmsghdr *)packets, count, flags);
+    if (!is_refusal(result))
+        return result;
+    result = fski_engine_portable.send(fd, packets, count, flags);
+    if (result > 0)
+        fski_capability_set(FSK_CAPABILITY_SENDMMSG, FSKI_REFUSED);
+    return result;
+}
+
+static bool has(enum fsk_capability capability) {
+    if (capability == FSK_CAPABILITY_RECVMMSG || capability == FSK_CAPABILITY_SENDMMSG)
+        return has_call(capability);
+    return true;
+}
+
 const struct fski_engine fski_engine_linux = {
     .name = "linux",
     .accept = accept_connection,
+    .receive = receive_packets,
+    .send = send_packets,
+    .has = has,
 };

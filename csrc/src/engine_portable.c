@@ -4,9 +4,12 @@
  * Facts about POSIX
  *   accept makes a descriptor that survives exec; on the BSDs and macOS it inherits O_NONBLOCK from
  *   the listener, elsewhere it does not.
+ *   recvmsg gives a pending error of the socket before its messages, and clears it.
  * What follows
  *   Both are set afterwards with fcntl. Between the calls a fork and exec in another thread can
  *   inherit the descriptor; POSIX before 2024 has no way to prevent that.
+ *   After the first message each receive asks poll whether an error is pending, and leaves that to
+ *   the caller's next call.
  */
 #include "engine.h"
 #include "kernel.h"
@@ -26,7 +29,38 @@ static int accept_connection(int fd, struct sockaddr *peer, socklen_t *peer_leng
     return result;
 }
 
+static int receive_packets(int fd, struct fski_packet *packets, unsigned count, int flags) {
+    for (unsigned i = 0; i < count; i++) {
+        if (i > 0 && fski_has_error(fd))
+            return (int)i;
+        ssize_t received = fski_recvmsg(fd, &packets[i].header, flags);
+        if (received < 0)
+            return i > 0 ? (int)i : (int)received;
+        packets[i].length = (unsigned)received;
+        flags |= MSG_DONTWAIT;
+    }
+    return (int)count;
+}
+
+static int send_packets(int fd, struct fski_packet *packets, unsigned count, int flags) {
+    for (unsigned i = 0; i < count; i++) {
+        ssize_t sent = fski_sendmsg(fd, &packets[i].header, flags);
+        if (sent < 0)
+            return i > 0 ? (int)i : (int)sent;
+        packets[i].length = (unsigned)sent;
+    }
+    return (int)count;
+}
+
+static bool has(enum fsk_capability capability) {
+    (void)capability;
+    return false;
+}
+
 const struct fski_engine fski_engine_portable = {
     .name = "portable",
     .accept = accept_connection,
+    .receive = receive_packets,
+    .send = send_packets,
+    .has = has,
 };

@@ -8,10 +8,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/types.h>
+#include <time.h>
 #include <unistd.h>
 
 static inline ssize_t fski_result(ssize_t returned) {
@@ -58,6 +62,12 @@ static inline int fski_poll(struct pollfd *watched, nfds_t count, int timeout_ms
     return (int)fski_result(poll(watched, count, timeout_ms));
 }
 
+/* Whether the next call would report an error of the socket. */
+static inline bool fski_has_error(int fd) {
+    struct pollfd watched = {.fd = fd};
+    return fski_poll(&watched, 1, 0) > 0 && (watched.revents & (POLLERR | POLLNVAL)) != 0;
+}
+
 static inline int fski_fcntl_get(int fd, int command) {
     return (int)fski_result(fcntl(fd, command));
 }
@@ -68,6 +78,31 @@ static inline int fski_fcntl_set(int fd, int command, int value) {
 
 static inline int fski_getsockopt(int fd, int level, int option, void *value, socklen_t *length) {
     return (int)fski_result(getsockopt(fd, level, option, value, length));
+}
+
+static inline int fski_setsockopt(int fd, int level, int option, const void *value,
+                                  socklen_t length) {
+    return (int)fski_result(setsockopt(fd, level, option, value, length));
+}
+
+static inline int fski_getsockname(int fd, struct sockaddr *name, socklen_t *length) {
+    return (int)fski_result(getsockname(fd, name, length));
+}
+
+/* Zero-filled memory that takes up room only where it is touched; NULL when there is none. */
+static inline void *fski_map(size_t size) {
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+static inline void fski_unmap(void *memory, size_t size) {
+    munmap(memory, size);
+}
+
+static inline int64_t fski_now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
 /* Never repeated on EINTR: Linux has released the descriptor by then, and another thread may

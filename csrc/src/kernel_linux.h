@@ -3,11 +3,31 @@
 #ifndef FASTSOCK_KERNEL_LINUX_H
 #define FASTSOCK_KERNEL_LINUX_H
 
+#include <sys/syscall.h>
+
 #include "kernel.h"
+
+/* Systems with 32-bit pointers made after 2038 was thought of have the call with 64-bit time only; we
+ * never pass a time. */
+#ifndef SYS_recvmmsg
+#define SYS_recvmmsg SYS_recvmmsg_time64
+#endif
 
 /* Linux 2.6.28. */
 static inline int fski_accept4(int fd, struct sockaddr *peer, socklen_t *peer_length, int flags) {
     return (int)fski_result(accept4(fd, peer, peer_length, flags));
+}
+
+/* Both by number: an old C library has no function for them, and answers ENOSYS for the kernel. */
+
+/* Linux 2.6.33. */
+static inline int fski_recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags) {
+    return (int)fski_result(syscall(SYS_recvmmsg, fd, messages, count, flags, NULL));
+}
+
+/* Linux 3.0. */
+static inline int fski_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags) {
+    return (int)fski_result(syscall(SYS_sendmmsg, fd, messages, count, flags));
 }
 
 #endif

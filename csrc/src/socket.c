@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include <fastsock/socket.h>
 
+#include <errno.h>
 #include <limits.h>
 
 #include "engine.h"
 #include "kernel.h"
+#include "uapi.h"
 
 int fsk_socket_accept(int fd, struct fsk_address *peer) {
     if (peer == NULL)
@@ -46,4 +48,15 @@ int fsk_socket_receive_low_water(int fd) {
     socklen_t length = sizeof bytes;
     int result = fski_getsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, &length);
     return result < 0 ? result : bytes;
+}
+
+int fsk_socket_drops(int fd, uint32_t *drops) {
+    uint32_t information[FSKI_MEMINFO_COUNT];
+    socklen_t length = sizeof information;
+    int result = fski_getsockopt(fd, SOL_SOCKET, SO_MEMINFO, information, &length);
+    if (result == -ENOPROTOOPT || (result >= 0 && length < sizeof information))
+        return -EOPNOTSUPP;
+    if (result >= 0)
+        *drops = information[FSKI_MEMINFO_DROPS];
+    return result;
 }

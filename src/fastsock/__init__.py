@@ -20,20 +20,44 @@ if _typing.TYPE_CHECKING:
 from socket import *  # type: ignore[assignment]
 
 from fastsock import constants as _constants
+from fastsock.batch import Batch as Batch
+from fastsock.batch import Message as Message
+from fastsock.batch import accept_many as accept_many
+from fastsock.batch import recv_batch as recv_batch
+from fastsock.batch import recv_many as recv_many
+from fastsock.batch import recvfrom_many as recvfrom_many
+from fastsock.batch import send_many as send_many
+from fastsock.batch import send_segments as send_segments
+from fastsock.batch import sendto_many as sendto_many
 from fastsock.constants import *
 from fastsock.dropin import create_connection, create_server, fromfd, socket, socketpair
 from fastsock.inplace import install as install
 from fastsock.inplace import installed as installed
 from fastsock.inplace import uninstall as uninstall
 from fastsock.native import library as _library
+from fastsock.native.errors import CapabilityError as CapabilityError
+from fastsock.native.errors import StaleMessageError as StaleMessageError
 from fastsock.pickling import register as _register
+from fastsock.readiness import wait_readable as wait_readable
 
 __implements__ = ("socket", "create_connection", "create_server", "fromfd", "socketpair")
 __imports__ = tuple(name for name in _stdlib.__all__ if name not in __implements__)
 __adds__ = (
+    "Batch",
+    "CapabilityError",
+    "Message",
+    "StaleMessageError",
+    "accept_many",
     "install",
     "installed",
+    "recv_batch",
+    "recv_many",
+    "recvfrom_many",
+    "send_many",
+    "send_segments",
+    "sendto_many",
     "uninstall",
+    "wait_readable",
     *(name for name in vars(_constants) if name.isupper() and not name.startswith("_")),
 )
 __all__ = [*__implements__, *__imports__, *__adds__]

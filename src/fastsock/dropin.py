@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Any
 from fastsock.native import accept as _accept
 from fastsock.native import descriptor as _descriptor
 from fastsock.native import message as _message
+from fastsock.native import observation as _observation
+from fastsock.native import readahead as _readahead
 from fastsock.native import receive as _receive
+from fastsock.native import receive_many as _receive_many
 from fastsock.native import send as _send
+from fastsock.native import send_many as _send_many
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import SupportsIndex, TypeVar
+    from typing import Self, SupportsIndex, TypeVar
 
     from _typeshed import ReadableBuffer
 
@@ -37,24 +41,65 @@ class socket(_Base):
     Any number of threads may call any methods of one socket at once, as with the standard library.
     """
 
-    __slots__ = ()
+    __slots__ = ("_state",)
 
     if TYPE_CHECKING:
 
         def accept(self) -> tuple[socket, Any]: ...
+        def accept_many(self, count: int = 64, /) -> list[tuple[socket, Any]]: ...
     else:
         accept = _accept.accept
+        accept_many = _accept.accept_many
+    connect = _send_many.connect
+    connect_ex = _send_many.connect_ex
+    drops = _observation.drops
+    get_readahead = _readahead.get_readahead
+    pending = _readahead.pending
     recv = _receive.recv
+    recv_batch = _receive_many.recv_batch
     recv_into = _receive.recv_into
+    recv_many = _receive_many.recv_many
     recvfrom = _receive.recvfrom
     recvfrom_into = _receive.recvfrom_into
+    recvfrom_many = _receive_many.recvfrom_many
     recvmsg = _message.recvmsg
     recvmsg_into = _message.recvmsg_into
     send = _send.send
+    send_many = _send_many.send_many
+    send_segments = _send_many.send_segments
     sendall = _send.sendall
     sendmsg = _message.sendmsg
     sendto = _send.sendto
+    sendto_many = _send_many.sendto_many
+    set_metadata = _observation.set_metadata
+    set_readahead = _readahead.set_readahead
     setsockopt = _descriptor.setsockopt
+    truncated = _receive_many.truncated
+
+    @property
+    def readahead_discarded(self) -> int:
+        """Datagrams that read-ahead had received and nobody had asked for when this was closed."""
+        return _readahead.discarded(self)
+
+    def _real_close(self, *args: Any) -> None:
+        _readahead.discard(self)
+        super()._real_close(*args)  # type: ignore[misc]
+
+    def detach(self) -> int:
+        """Close the object without the descriptor, which is returned. As socket.detach.
+
+        While the socket reads ahead: OSError(EBUSY).
+        """
+        _readahead.refuse_sharing(self, "detach")
+        return super().detach()
+
+    def dup(self) -> Self:
+        """Another object over a duplicate of the descriptor. As socket.dup.
+
+        While the socket reads ahead: OSError(EBUSY).
+        """
+        _readahead.refuse_sharing(self, "dup")
+        return super().dup()
 
     def detach_stdlib(self) -> stdlib.socket:
         """Hand the descriptor over to a plain socket of the standard library.
@@ -70,10 +115,12 @@ class socket(_Base):
         Raises
         ------
         OSError
-            EBADF: the socket is closed. On any error this object keeps the descriptor.
+            EBADF: the socket is closed. EBUSY: it reads ahead. On any error this object keeps the
+            descriptor.
         """
         # getsockname tells EBADF of a closed socket; the constructor would complain of a number.
         self.getsockname()
+        _readahead.refuse_sharing(self, "detach_stdlib")
         other: stdlib.socket = _Base(self.family, self.type, self.proto, fileno=self.fileno())
         try:
             other.settimeout(self.gettimeout())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket as stdlib
 from _thread import allocate_lock
+from types import MethodDescriptorType
 from typing import TYPE_CHECKING
 
 from fastsock.dropin import socket
@@ -17,10 +18,13 @@ from fastsock.native import descriptor as _descriptor
 if TYPE_CHECKING:
     from types import TracebackType
 
+# The native ones. The others, and what connect does more, serve what only fastsock.socket keeps.
 _METHODS = tuple(
     name
-    for name in vars(socket)
-    if name in dir(_descriptor.stdlib_class) and not name.startswith("__")
+    for name, method in vars(socket).items()
+    if name in dir(_descriptor.stdlib_class)
+    and isinstance(method, MethodDescriptorType)
+    and name not in ("connect", "connect_ex")
 )
 _MISSING = object()
 

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fastsock.dropin import socket
+from fastsock.native.readahead import refuse_sharing
 
 if TYPE_CHECKING:
     # Protocols are enough: importing the base classes would cost 15 ms.
@@ -29,6 +30,7 @@ def _rebuild(descriptor: Any, family: int, type: int, proto: int) -> socket:
 
 
 def _reduce(sock: socket) -> tuple[Any, ...]:
+    refuse_sharing(sock, "pickling")
     descriptor = sys.modules[_MODULE].DupFd(sock.fileno())
     return _rebuild, (descriptor, sock.family, sock.type, sock.proto)
 

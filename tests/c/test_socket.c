@@ -7,7 +7,9 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-#include "loopback.h"
+#include <linux/filter.h>
+
+#include "datagrams.h"
 
 #define MILLISECOND INT64_C(1000000)
 
@@ -318,7 +320,81 @@ static void test_low_water_of_wrong_descriptor_gives_its_error(void) {
     close_pair(ends);
 }
 
+/* The buffer takes its first datagram whatever its size, and no second one as large. */
+static void check_drops(int family) {
+    struct udp_pair pair;
+    uint32_t drops = 99;
+    size_t received = 0;
+    char buffer[1024];
+    int least = 1;
+    if (!has_loopback(family))
+        return;
+    open_udp(family, &pair);
+    REQUIRE(setsockopt(pair.receiver, SOL_SOCKET, SO_RCVBUF, &least, sizeof least) == 0);
+    CHECK_INT(fsk_socket_drops(pair.receiver, &drops), 0);
+    CHECK_INT(drops, 0);
+    for (uint32_t sent = 50; sent <= 200; sent += 50) {
+        for (size_t i = 0; i < 50; i++)
+            send_plain(&pair, sizeof buffer);
+        settle();
+        while (recv(pair.receiver, buffer, sizeof buffer, MSG_DONTWAIT) == sizeof buffer)
+            received++;
+        CHECK_INT(fsk_socket_drops(pair.receiver, &drops), 0);
+        CHECK_INT(drops, sent - received);
+        CHECK(drops > 0);
+    }
+    CHECK_INT(fsk_socket_drops(pair.sender, &drops), 0);
+    CHECK_INT(drops, 0);
+    close_udp(&pair);
+}
+
+static void test_drops_ipv4_counts_what_the_buffer_had_no_room_for(void) {
+    check_drops(AF_INET);
+}
+
+static void test_drops_ipv6_counts_what_the_buffer_had_no_room_for(void) {
+    check_drops(AF_INET6);
+}
+
+static void test_drops_counts_what_a_filter_refused(void) {
+    struct udp_pair pair;
+    uint32_t drops = 99;
+    struct sock_filter nothing[] = {BPF_STMT(BPF_RET | BPF_K, 0)};
+    struct sock_fprog filter = {.len = 1, .filter = nothing};
+    open_udp(AF_INET, &pair);
+    REQUIRE(setsockopt(pair.receiver, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter) == 0);
+    for (size_t i = 0; i < 7; i++)
+        send_plain(&pair, 10);
+    settle();
+    CHECK_INT(fsk_socket_drops(pair.receiver, &drops), 0);
+    CHECK_INT(drops, 7);
+    close_udp(&pair);
+}
+
+/* A full queue makes the sender wait. */
+static void test_drops_of_unix_socket_are_none(void) {
+    int pair[2];
+    uint32_t drops = 99;
+    open_unix_pair(SOCK_DGRAM, pair);
+    fill_stream(pair[0]);
+    CHECK_INT(fsk_socket_drops(pair[1], &drops), 0);
+    CHECK_INT(drops, 0);
+    close_pair(pair);
+}
+
+static void test_drops_of_wrong_descriptor_gives_its_error(void) {
+    int ends[2];
+    uint32_t drops = 99;
+    CHECK_INT(fsk_socket_drops(-1, &drops), -EBADF);
+    CHECK_INT(fsk_socket_drops(closed_number(), &drops), -EBADF);
+    REQUIRE(pipe(ends) == 0);
+    CHECK_INT(fsk_socket_drops(ends[0], &drops), -ENOTSOCK);
+    CHECK_INT(drops, 99);
+    close_pair(ends);
+}
+
 int main(void) {
+    stay_on_one_cpu();
     RUN(test_accept_tcp_ipv4_gives_the_peer);
     RUN(test_accept_tcp_ipv6_gives_the_peer);
     RUN(test_accept_without_peer_wanted_gives_the_connection);
@@ -339,5 +415,10 @@ int main(void) {
     RUN(test_blocking_follows_the_mode);
     RUN(test_low_water_is_one_unless_set);
     RUN(test_low_water_of_wrong_descriptor_gives_its_error);
+    RUN(test_drops_ipv4_counts_what_the_buffer_had_no_room_for);
+    RUN(test_drops_ipv6_counts_what_the_buffer_had_no_room_for);
+    RUN(test_drops_counts_what_a_filter_refused);
+    RUN(test_drops_of_unix_socket_are_none);
+    RUN(test_drops_of_wrong_descriptor_gives_its_error);
     return check_report();
 }

@@ -4,9 +4,14 @@
 #define FASTSOCK_FASTSOCK_H
 
 #include <fastsock/address.h>
+#include <fastsock/batch.h>
+#include <fastsock/capability.h>
 #include <fastsock/error.h>
 #include <fastsock/message.h>
+#include <fastsock/metadata.h>
+#include <fastsock/readahead.h>
 #include <fastsock/receive.h>
+#include <fastsock/segmentation.h>
 #include <fastsock/send.h>
 #include <fastsock/socket.h>
 #include <fastsock/version.h>

@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <fastsock/batch.h>
 #include <fastsock/message.h>
 
 #ifdef __cplusplus
@@ -42,6 +43,27 @@ FSK_API ssize_t fsk_receive_from(int fd, void *buffer, size_t length, int flags,
  * Source: recvmsg(2). Descriptors that SCM_RIGHTS brings belong to the caller.
  */
 FSK_API ssize_t fsk_receive_message(int fd, struct fsk_message *message, int flags);
+
+/*
+ * Append messages to a batch: waits for one as the descriptor's mode says, unless flags hold
+ * MSG_DONTWAIT, then takes what else is queued without waiting.
+ *
+ *   type   in      SOCK_DGRAM or SOCK_SEQPACKET, which the socket is
+ *   flags  in      MSG_DONTWAIT, MSG_TRUNC (always implied), MSG_CMSG_CLOEXEC
+ *   batch  in/out  its rows from count on are filled; descriptors sent along are refused
+ *
+ * Ends at an empty SOCK_SEQPACKET message, which is appended (it may be the end of the stream), and
+ * before the empty datagram without a sender that a UDP socket gives after shutdown(2).
+ *
+ * Returns the rows appended, 0 for that end of a UDP socket, or
+ *   -EAGAIN      nothing is there and the call does not wait
+ *   -EINTR       a signal came before any message
+ *   -EINVAL      the batch is full, or a flag makes no sense for many messages
+ *   -EOPNOTSUPP  of a stream: its bytes have no messages
+ *   other        as recvmsg(2)
+ * An error that comes after a message is left for the next receive. Source: recvmmsg(2).
+ */
+FSK_API int fsk_receive_batch(int fd, int type, int flags, struct fsk_batch *batch);
 
 #ifdef __cplusplus
 }

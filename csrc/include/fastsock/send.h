@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <fastsock/message.h>
+#include <fastsock/segmentation.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -41,6 +42,27 @@ FSK_API ssize_t fsk_send_to(int fd, const void *data, size_t length, int flags,
  * Source: sendmsg(2).
  */
 FSK_API ssize_t fsk_send_message(int fd, const struct fsk_message *message, int flags);
+
+/* One of many messages to send. */
+struct fsk_outgoing {
+    const void *data;
+    size_t length;
+    const struct fsk_address *destination; /* NULL: the socket's peer */
+};
+
+/*
+ * Send many messages, each a datagram of its own, in order.
+ *
+ *   messages      in      count of them; nothing is copied
+ *   segmentation  in/out  of this UDP socket: runs of equal size and destination leave as one
+ *                         segmented send (GSO); NULL: never
+ *
+ * Returns how many were sent, from the first on, or when none was, -errno as above. Fewer than count:
+ * the next one met an error, which is not kept; it is met again if it persists. Returns 0 only for a
+ * count of 0. Source: sendmmsg(2), udp(7).
+ */
+FSK_API ssize_t fsk_send_batch(int fd, const struct fsk_outgoing *messages, size_t count, int flags,
+                               struct fsk_segmentation *segmentation);
 
 #ifdef __cplusplus
 }

@@ -62,6 +62,16 @@ FSK_API int fsk_socket_is_blocking(int fd);
  */
 FSK_API int fsk_socket_receive_low_water(int fd);
 
+/*
+ * Datagrams that the kernel has dropped because this socket's receive buffer was full or a filter
+ * refused them, since the socket was made. With UDP_GRO a whole train counts as one.
+ *
+ *   drops  out  wraps at 2^32
+ *
+ * Returns 0, -EOPNOTSUPP where the system does not count, or -errno. Source: SO_MEMINFO, Linux 4.12.
+ */
+FSK_API int fsk_socket_drops(int fd, uint32_t *drops);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""accept, as a method of a socket class."""
+"""accept and accept_many, as methods of a socket class."""
 cimport cython
 import _socket
+
+from libc.errno cimport EAGAIN, ECONNABORTED
 
 from fastsock.native.address cimport to_python
 from fastsock.native.descriptor cimport build_like, method_of, number, serves, stdlib
 from fastsock.native.libfastsock cimport (
-    FSK_WAIT_READABLE, fsk_address, fsk_socket_accept, fsk_socket_is_blocking,
+    FSK_WAIT_READABLE, fsk_address, fsk_socket_accept, fsk_socket_is_blocking, fsk_socket_wait,
 )
-from fastsock.native.waiting cimport Operation, perform
+from fastsock.native.waiting cimport OWN_TIMEOUT, Operation, perform
 
 cdef object native_accept = _socket.socket._accept
 
@@ -27,10 +29,36 @@ cdef int accept_descriptor(object sock, fsk_address *peer) except -1:
     operation.flags = 0
     operation.address = peer
     operation.what = FSK_WAIT_READABLE
+    operation.timeout_ns = OWN_TIMEOUT
     operation.deadline_ns = 0
     operation.try_first = not is_blocking
     operation.release = is_blocking
     return <int>perform(sock, &operation, run_accept)
+
+
+cdef tuple native_accept_pair(object sock):
+    fd, address = native_accept(sock)
+    return (build_like(sock, fd), address)
+
+
+cdef int accept_next(object sock, fsk_address *peer) except? -1:
+    """Another connection, without waiting; -2 when there is none, or an error that will come again.
+
+    A listener that waits is asked for readiness first: only if another process takes the connection
+    between the two calls does this one wait, with the GIL given up.
+    """
+    cdef int fd, result
+    while True:
+        fd = number(sock)
+        with nogil:
+            if fsk_socket_wait(fd, FSK_WAIT_READABLE, 0) == 1:
+                result = fsk_socket_accept(fd, peer)
+            else:
+                result = -EAGAIN
+        if result >= 0:
+            return result
+        if result != -ECONNABORTED:
+            return -2
 
 
 @cython.final
@@ -46,14 +74,42 @@ cdef class Methods:
         """
         cdef fsk_address peer
         cdef int fd
-        address = None
-        if serves(self):
-            fd = accept_descriptor(self, &peer)
-        else:
-            fd, address = native_accept(self)
-            peer.length = 0
-        connection = build_like(self, fd)
-        return (connection, address if peer.length == 0 else to_python(&peer))
+        if not serves(self):
+            return native_accept_pair(self)
+        fd = accept_descriptor(self, &peer)
+        return (build_like(self, fd), to_python(&peer))
+
+    def accept_many(self, count=64, /):
+        """Accept up to count connections: a list of (socket, address).
+
+        Waits for the first as ``accept`` does, then takes what else is queued. A connection that
+        its peer has aborted meanwhile is left out.
+
+        Raises
+        ------
+        OSError
+            As ``accept``. What comes after a connection (EMFILE) is raised by the next call.
+        """
+        cdef list connections = []
+        cdef fsk_address peer
+        cdef int fd
+        if count < 1:
+            raise ValueError("accept_many: count must be at least 1")
+        if not serves(self):
+            return [native_accept_pair(self)]
+        while len(connections) == 0:
+            try:
+                fd = accept_descriptor(self, &peer)
+            except ConnectionAbortedError:
+                continue
+            connections.append((build_like(self, fd), to_python(&peer)))
+        while len(connections) < count:
+            fd = accept_next(self, &peer)
+            if fd < 0:
+                break
+            connections.append((build_like(self, fd), to_python(&peer)))
+        return connections
 
 
 accept = method_of(Methods, "accept")
+accept_many = method_of(Methods, "accept_many")

@@ -18,11 +18,14 @@ cdef struct Stdlib:
     Py_ssize_t family_offset    # of C ints in an instance
     Py_ssize_t type_offset
     Py_ssize_t proto_offset
+    Py_ssize_t state_offset     # of the one object that fastsock.socket adds to an instance
     bint low_water_in_use       # SO_RCVLOWAT has been set through us
 
 cdef Stdlib stdlib
 
 cdef int refuse(object sock) except -1
+cdef bint is_drop_in(object sock) noexcept
+cdef int set_state(object sock, object state) except -1
 cdef int64_t timeout_ns(object sock) except -2
 cdef bint has_low_water(object sock) except -1
 cdef object build_like(object sock, int fd)
@@ -49,6 +52,14 @@ cdef inline bint serves(object sock) except -1:
         refuse(sock)
     number = family(sock)
     return number == AF_INET or number == AF_UNIX or number == AF_INET6
+
+
+cdef inline PyObject *state_of(object sock) noexcept:
+    """The State of a fastsock.socket, borrowed: it lives as long as sock. NULL: none so far."""
+    cdef PyTypeObject *cls = Py_TYPE(sock)
+    if cls != stdlib.drop_in_type and not is_drop_in(sock):
+        return NULL
+    return (<PyObject **>(<char *><PyObject *>sock + stdlib.state_offset))[0]
 
 
 cdef inline int number(object sock) except -2:

@@ -78,11 +78,26 @@ cdef PyMemberDef *closed_member = member(stdlib_class, "_closed")
 cdef object native_setsockopt = _socket.socket.setsockopt
 
 
+cdef PyMemberDef *state_member = NULL
+
+
 def set_drop_in_class(cls):
-    """Tell which class ``accept`` builds for sockets of that class."""
-    global drop_in_class
+    """Tell the class fastsock.socket: its slot ``_state`` holds what it keeps beside CPython's."""
+    global drop_in_class, state_member
+    state_member = member(cls, "_state")
+    stdlib.state_offset = state_member.offset
     drop_in_class = cls
     stdlib.drop_in_type = <PyTypeObject *>cls
+
+
+cdef bint is_drop_in(object sock) noexcept:
+    return state_member != NULL and PyType_IsSubtype(Py_TYPE(sock), <PyTypeObject *>drop_in_class)
+
+
+cdef int set_state(object sock, object state) except -1:
+    """Give a fastsock.socket its State. It stays to the end: others borrow it without a lock."""
+    PyMember_SetOne(<char *><PyObject *>sock, state_member, state)
+    return 0
 
 
 cdef int refuse(object sock) except -1:

@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-/* MSG_ERRQUEUE and MSG_FASTOPEN are Linux's; 0 has no bit to compare. */
+/* These flags are Linux's; 0 has no bit to compare. */
 #ifdef MSG_ERRQUEUE
 #define FASTSOCK_ERRQUEUE MSG_ERRQUEUE
 #else
@@ -20,6 +20,11 @@
 #define FASTSOCK_FASTOPEN MSG_FASTOPEN
 #else
 #define FASTSOCK_FASTOPEN 0
+#endif
+#ifdef MSG_CMSG_CLOEXEC
+#define FASTSOCK_CMSG_CLOEXEC MSG_CMSG_CLOEXEC
+#else
+#define FASTSOCK_CMSG_CLOEXEC 0
 #endif
 
 /* What has been done since the GIL was last given up: the GIL guards it, and where there is none it

@@ -39,6 +39,7 @@ cdef extern from "interpreter.h":
     object PyUnicode_DecodeLocale(const char *text, const char *errors)
     object PyUnicode_DecodeFSDefaultAndSize(const char *text, Py_ssize_t length)
 
+    int FASTSOCK_CMSG_CLOEXEC
     int FASTSOCK_ERRQUEUE
     int FASTSOCK_FASTOPEN
     enum:

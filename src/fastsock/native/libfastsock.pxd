@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # libfastsock's C API. Each function's contract is in its header.
-from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 
 cdef extern from "fastsock/fastsock.h" nogil:
@@ -76,6 +76,100 @@ cdef extern from "fastsock/fastsock.h" nogil:
                         const fsk_address *destination)
     ssize_t fsk_send_message(int fd, const fsk_message *message, int flags)
 
+    enum fsk_capability:
+        FSK_CAPABILITY_RECVMMSG
+        FSK_CAPABILITY_SENDMMSG
+        FSK_CAPABILITY_UDP_GRO
+        FSK_CAPABILITY_UDP_SEGMENT
+
+    bint fsk_capability_works(fsk_capability capability)
+
+    enum:
+        FSK_METADATA_TIMESTAMP
+        FSK_METADATA_DESTINATION
+        FSK_METADATA_HOP_LIMIT
+        FSK_METADATA_TOS
+
+    int fsk_metadata_enable(int fd, int family, unsigned metadata)
+
+    enum:
+        FSK_BATCH_TRUNCATED
+        FSK_BATCH_CONTROL_TRUNCATED
+        FSK_BATCH_COALESCED
+
+    const uint32_t FSK_NO_ADDRESS
+
+    struct fsk_batch:
+        uint32_t capacity
+        uint32_t max_message
+        uint32_t count
+        uint32_t metadata
+        unsigned char *arena
+        size_t used
+        uint64_t *offsets
+        uint32_t *lengths
+        uint32_t *wire_lengths
+        uint32_t *flags
+        uint32_t *source
+        uint32_t source_count
+        int64_t *timestamps_ns
+        uint32_t *destination
+        uint32_t destination_count
+        uint32_t *interface
+        uint8_t *hop_limit
+        uint8_t *tos
+
+    int fsk_batch_new(fsk_batch **batch, uint32_t capacity, uint32_t max_message, uint64_t key)
+    void fsk_batch_free(fsk_batch *batch)
+    void fsk_batch_clear(fsk_batch *batch)
+    size_t fsk_batch_size(const fsk_batch *batch)
+    void fsk_batch_source(const fsk_batch *batch, uint32_t index, fsk_address *address)
+    void fsk_batch_destination(const fsk_batch *batch, uint32_t index, fsk_address *address)
+
+    int fsk_receive_batch(int fd, int type, int flags, fsk_batch *batch)
+
+    enum:
+        FSK_READAHEAD_BUFFERS
+
+    struct fsk_readahead:
+        pass
+
+    struct fsk_datagram:
+        const void *data
+        size_t length
+        const fsk_address *source
+        const void *control
+        size_t control_length
+        int flags
+        bint is_coalesced
+
+    int fsk_readahead_new(fsk_readahead **readahead, unsigned buffers)
+    void fsk_readahead_free(fsk_readahead *readahead)
+    int fsk_readahead_start(fsk_readahead *readahead, int fd)
+    int fsk_readahead_stop(fsk_readahead *readahead, int fd)
+    ssize_t fsk_readahead_fill(fsk_readahead *readahead, int fd, int flags)
+    bint fsk_readahead_first(const fsk_readahead *readahead, fsk_datagram *datagram)
+    void fsk_readahead_pop(fsk_readahead *readahead)
+    size_t fsk_readahead_pending(const fsk_readahead *readahead)
+    void fsk_readahead_clear(fsk_readahead *readahead)
+    int fsk_readahead_receive(fsk_readahead *readahead, int fd, int flags, fsk_batch *batch)
+
+    struct fsk_segmentation:
+        pass
+
+    int fsk_segmentation_new(fsk_segmentation **segmentation)
+    void fsk_segmentation_free(fsk_segmentation *segmentation)
+    void fsk_segmentation_forget(fsk_segmentation *segmentation)
+    uint64_t fsk_segmentation_refusals(const fsk_segmentation *segmentation)
+
+    struct fsk_outgoing:
+        const void *data
+        size_t length
+        const fsk_address *destination
+
+    ssize_t fsk_send_batch(int fd, const fsk_outgoing *messages, size_t count, int flags,
+                           fsk_segmentation *segmentation)
+
     enum fsk_wait:
         FSK_WAIT_READABLE
         FSK_WAIT_WRITABLE
@@ -84,17 +178,22 @@ cdef extern from "fastsock/fastsock.h" nogil:
     int fsk_socket_wait(int fd, fsk_wait what, int64_t timeout_ns)
     int fsk_socket_is_blocking(int fd)
     int fsk_socket_receive_low_water(int fd)
+    int fsk_socket_drops(int fd, uint32_t *drops)
 
     # The system's constants that the calls compare with (sys/socket.h, netinet/in.h).
     enum:
         AF_INET
         AF_INET6
         AF_UNIX
+        MSG_CTRUNC
         MSG_DONTWAIT
         MSG_OOB
+        MSG_PEEK
         MSG_TRUNC
         MSG_WAITALL
         SCM_RIGHTS
+        SOCK_DGRAM
+        SOCK_SEQPACKET
         SOCK_STREAM
         SOL_SOCKET
         SO_RCVLOWAT

@@ -29,6 +29,8 @@ from fastsock.native.libfastsock cimport (
     MSG_TRUNC, SCM_RIGHTS, SOL_SOCKET, fsk_address, fsk_control, fsk_control_next,
     fsk_control_put, fsk_control_space, fsk_message, fsk_receive_message, fsk_send_message, iovec,
 )
+from fastsock.native.readahead cimport receive_ahead_message
+from fastsock.native.state cimport reads_ahead
 from fastsock.native.waiting cimport (
     Operation, perform, prepare_receive, prepare_send, run_released,
 )
@@ -156,7 +158,11 @@ cdef tuple receive(object sock, fsk_message *message, size_t length, Py_ssize_t 
     operation.message = message
     try:
         prepare_receive(&operation, sock, length, flags)
-        received = perform(sock, &operation, run_receive_message)
+        received = -2
+        if reads_ahead(sock):
+            received = receive_ahead_message(sock, message, flags)
+        if received == -2:
+            received = perform(sock, &operation, run_receive_message)
         try:
             return (received, controls_of(message), message.flags, to_python(&source))
         except BaseException:

@@ -26,8 +26,10 @@ from fastsock.native.interpreter cimport (
     new_bytes, resize_bytes,
 )
 from fastsock.native.libfastsock cimport (
-    MSG_TRUNC, fsk_address, fsk_receive, fsk_receive_from,
+    MSG_TRUNC, fsk_address, fsk_message, fsk_receive, fsk_receive_from, iovec,
 )
+from fastsock.native.readahead cimport receive_ahead, receive_ahead_message
+from fastsock.native.state cimport reads_ahead
 from fastsock.native.waiting cimport Operation, Run, perform, prepare_receive
 
 cdef enum:
@@ -110,6 +112,26 @@ cdef bytes receive_in_place(object sock, Operation *operation, Run run):
         Py_XDECREF(result)
 
 
+cdef inline ssize_t receive_into(object sock, Operation *operation, Run run) except -1:
+    if reads_ahead(sock):
+        return receive_ahead_into(sock, operation, run)
+    return perform(sock, operation, run)
+
+
+cdef ssize_t receive_ahead_into(object sock, Operation *operation, Run run) except -1:
+    cdef iovec part
+    cdef fsk_message message
+    cdef ssize_t received
+    part.iov_base = operation.buffer
+    part.iov_len = operation.length
+    message.buffers = &part
+    message.buffer_count = 1
+    message.address = operation.address
+    message.control_length = 0
+    received = receive_ahead_message(sock, &message, operation.flags)
+    return perform(sock, operation, run) if received == -2 else received
+
+
 @cython.final
 @cython.binding(False)
 cdef class Methods:
@@ -129,6 +151,10 @@ cdef class Methods:
             raise ValueError("negative buffersize in recv")
         if bufsize == 0:
             return b""
+        if reads_ahead(self):
+            data = receive_ahead(self, bufsize, bits, NULL)
+            if data is not None:
+                return data
         prepare(&operation, self, NULL, bufsize, bits)
         return receive_bytes(self, &operation, run_receive)
 
@@ -142,6 +168,10 @@ cdef class Methods:
         bits = as_flags(flags)
         if bufsize < 0:
             raise ValueError("negative buffersize in recvfrom")
+        if reads_ahead(self):
+            data = receive_ahead(self, bufsize, bits, &source)
+            if data is not None:
+                return (data, to_python(&source))
         prepare(&operation, self, &source, bufsize, bits)
         data = receive_bytes(self, &operation, run_receive_from)
         return (data, to_python(&source))
@@ -157,7 +187,9 @@ cdef class Methods:
             prepare_into(&operation, self, NULL, &view, nbytes, flags,
                          "negative buffersize in recv_into",
                          "buffer too small for requested bytes")
-            return 0 if operation.length == 0 else perform(self, &operation, run_receive)
+            if operation.length == 0:
+                return 0
+            return receive_into(self, &operation, run_receive)
         finally:
             PyBuffer_Release(&view)
 
@@ -174,7 +206,7 @@ cdef class Methods:
             prepare_into(&operation, self, &source, &view, nbytes, flags,
                          "negative buffersize in recvfrom_into",
                          "nbytes is greater than the length of the buffer")
-            received = perform(self, &operation, run_receive_from)
+            received = receive_into(self, &operation, run_receive_from)
         finally:
             PyBuffer_Release(&view)
         return (received, to_python(&source))

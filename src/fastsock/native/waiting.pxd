@@ -7,7 +7,7 @@ from fastsock.native.interpreter cimport (
 )
 from fastsock.native.libfastsock cimport (
     FSK_WAIT_READABLE, FSK_WAIT_WRITABLE, MSG_DONTWAIT, MSG_OOB, MSG_WAITALL, fsk_address,
-    fsk_message, fsk_wait,
+    fsk_message, fsk_segmentation, fsk_wait,
 )
 
 cdef enum:
@@ -18,6 +18,7 @@ cdef enum:
     KEEP_GIL_RECEIVE = 262144
     # A stream's send of up to this size does: more the kernel copies for certain.
     KEEP_GIL_SEND = 65536
+    OWN_TIMEOUT = -2
 
 
 # One system call on operation; flags are added to operation.flags. As libfastsock: count or -errno.
@@ -28,15 +29,19 @@ cdef struct Operation:
     Run run
     int fd
     int flags
+    int kind  # SOCK_DGRAM or SOCK_SEQPACKET, of a call on many messages
     void *buffer
     size_t length
     fsk_address *address
     fsk_message *message
+    fsk_segmentation *segmentation
     fsk_wait what        # which readiness it waits for
     bint try_first       # may try without waiting before it asks for the timeout
     bint release         # may copy so much that even a try gives up the GIL
     bint has_waited      # out: the result came from a call that could wait
     fastsock_streak_state *streak  # of calls that kept the GIL
+    int64_t timeout_ns   # OWN_TIMEOUT, or in place of the socket's: -1 for ever, 0 not at all
+    bint has_failed      # out: what is raised is the call's own error, not a signal handler's
     int64_t deadline_ns  # 0: fixed at the first wait, as CPython's; kept over several performs
 
 cdef unsigned char *failures  # of first tries in a row: two tables of HISTORY, for reads and writes
@@ -44,6 +49,7 @@ cdef unsigned char *failures  # of first tries in a row: two tables of HISTORY, 
 cdef ssize_t perform_with_care(object sock, Operation *operation) except -1
 cdef ssize_t wait_and_perform(object sock, Operation *operation, ssize_t result) except -1
 cdef ssize_t run_released(Operation *operation, int flags) noexcept
+cdef int make_way() except -1
 
 
 cdef inline int prepare_receive(Operation *operation, object sock, size_t length,
@@ -51,6 +57,7 @@ cdef inline int prepare_receive(Operation *operation, object sock, size_t length
     """Fill in how a receive into length bytes may wait."""
     operation.flags = flags
     operation.what = FSK_WAIT_READABLE
+    operation.timeout_ns = OWN_TIMEOUT
     operation.deadline_ns = 0
     operation.release = length > KEEP_GIL_RECEIVE and is_stream(sock)
     # MSG_WAITALL without waiting is no MSG_WAITALL. The error queue and urgent data never wait, and
@@ -65,6 +72,7 @@ cdef inline void prepare_send(Operation *operation, object sock, size_t length,
     """Fill in how a send of length bytes may wait."""
     operation.flags = flags
     operation.what = FSK_WAIT_WRITABLE
+    operation.timeout_ns = OWN_TIMEOUT
     operation.deadline_ns = 0
     operation.release = length > KEEP_GIL_SEND and is_stream(sock)
     # MSG_FASTOPEN without waiting starts the connection and reports EINPROGRESS.

@@ -21,7 +21,9 @@ from libc.errno cimport EAGAIN, EINPROGRESS, EINTR
 
 from fastsock.native.descriptor cimport number, timeout_ns
 from fastsock.native.errors cimport raise_error
-from fastsock.native.interpreter cimport fastsock_load, fastsock_store, fastsock_streak_state
+from fastsock.native.interpreter cimport (
+    fastsock_load, fastsock_store, fastsock_streak, fastsock_streak_state,
+)
 from fastsock.native.libfastsock cimport MSG_DONTWAIT, fsk_socket_wait
 
 
@@ -33,6 +35,8 @@ cdef enum:
     SKIP_COUNT = 16
     NOT_TRIED = 0  # in place of a result that is an error
     MILLISECOND_NS = 1000000
+
+cdef int64_t FOR_EVER = 0x7fffffffffffffff
 
 cdef unsigned char counts[2 * HISTORY]
 failures = counts
@@ -50,6 +54,11 @@ cdef void sleep_ns(int64_t duration) noexcept nogil:
     pause.tv_sec = duration // 1000000000
     pause.tv_nsec = duration % 1000000000
     nanosleep(&pause, NULL)
+
+
+cdef int fail(Operation *operation, ssize_t result) except -1:
+    operation.has_failed = True
+    raise_error(result)
 
 
 cdef ssize_t run_released(Operation *operation, int flags) noexcept:
@@ -87,6 +96,17 @@ cdef bint has_had_its_turn(fastsock_streak_state *streak) except -1:
     return now - streak.since_ns >= <int64_t>(2e9 * <double>sys.getswitchinterval())
 
 
+cdef int make_way() except -1:
+    """For what keeps the GIL without perform: many messages were received, give it up if due."""
+    cdef fastsock_streak_state *streak = fastsock_streak()
+    streak.calls += STREAK_LIMIT
+    if has_had_its_turn(streak):
+        end_streak(streak)
+        with nogil:
+            pass
+    return 0
+
+
 cdef bint skips_first_try(unsigned char *count) noexcept:
     cdef unsigned failed = fastsock_load(count)
     if failed < SKIP_AFTER:
@@ -122,16 +142,20 @@ cdef ssize_t perform_with_care(object sock, Operation *operation) except -1:
 cdef ssize_t wait_and_perform(object sock, Operation *operation, ssize_t result) except -1:
     """Go on after a first try that gave result, or after none (NOT_TRIED)."""
     cdef int64_t timeout
+    operation.has_failed = False
     # EINPROGRESS: the send that starts a TCP Fast Open connection, which a blocking one waits for.
     if result not in (NOT_TRIED, -EAGAIN, -EINTR, -EINPROGRESS):
-        raise_error(result)
+        fail(operation, result)
     PyErr_CheckSignals()
     timeout = timeout_ns(sock)
+    if operation.timeout_ns != OWN_TIMEOUT and timeout != operation.timeout_ns:
+        # The descriptor's mode is the socket's own: only poll can wait for another time.
+        timeout = operation.timeout_ns if operation.timeout_ns >= 0 else FOR_EVER
     operation.has_waited = True
     if timeout == 0:
         return perform_once(sock, operation, result)
     if timeout > 0 and result == -EINPROGRESS:
-        raise_error(result)
+        fail(operation, result)
     if result != NOT_TRIED:
         remember_failure(history(operation))
     if timeout < 0:
@@ -155,7 +179,7 @@ cdef ssize_t perform_once(object sock, Operation *operation, ssize_t result) exc
             return result
         if result == -EINTR:
             PyErr_CheckSignals()
-    raise_error(result)
+    fail(operation, result)
 
 
 cdef ssize_t perform_blocking(object sock, Operation *operation) except -1:
@@ -167,7 +191,7 @@ cdef ssize_t perform_blocking(object sock, Operation *operation) except -1:
         if result >= 0:
             return result
         if result != -EINTR:
-            raise_error(result)  # EAGAIN too: SO_RCVTIMEO, SO_SNDTIMEO
+            fail(operation, result)  # EAGAIN too: SO_RCVTIMEO, SO_SNDTIMEO
         PyErr_CheckSignals()
 
 
@@ -181,6 +205,7 @@ cdef ssize_t perform_by_deadline(object sock, Operation *operation) except -1:
         started = now_ns()
         remaining = operation.deadline_ns - started
         if remaining <= 0:
+            operation.has_failed = True
             raise TimeoutError("timed out")
         operation.fd = number(sock)
         end_streak(operation.streak)
@@ -190,7 +215,7 @@ cdef ssize_t perform_by_deadline(object sock, Operation *operation) except -1:
             continue  # the time is over, or more than INT_MAX milliseconds remain
         if ready < 0:
             if ready != -EINTR:
-                raise_error(ready)
+                fail(operation, ready)
             PyErr_CheckSignals()
             continue
         # The number again: the socket may have been closed while the GIL was given up.
@@ -202,7 +227,7 @@ cdef ssize_t perform_by_deadline(object sock, Operation *operation) except -1:
         if result == -EINTR:
             PyErr_CheckSignals()
         elif result != -EAGAIN:
-            raise_error(result)
+            fail(operation, result)
         else:
             # Ready and yet nothing: another thread was first, or poll is wrong for good (it calls a
             # connected Unix datagram socket writable while the peer's queue is full).

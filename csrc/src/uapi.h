@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT
+ * Numbers of the Linux kernel's interface that the headers of an older C library lack, so that what is
+ * built there has the same features. They never change; where a header has one too it is compared.
+ */
+#ifndef FASTSOCK_UAPI_H
+#define FASTSOCK_UAPI_H
+
+#include <sys/socket.h>
+
+#include <netinet/in.h>
+
+/* linux/udp.h */
+enum {
+    FSKI_SOL_UDP = 17,
+    FSKI_UDP_SEGMENT = 103, /* Linux 4.18 */
+    FSKI_UDP_GRO = 104,     /* Linux 5.0 */
+    FSKI_UDP_MAX_SEGMENTS = 64,
+};
+
+/* asm-generic/socket.h; alpha, mips, parisc and sparc have numbers and headers of their own. */
+#ifndef SO_MEMINFO
+#define SO_MEMINFO 55 /* Linux 4.12 */
+#endif
+enum { FSKI_MEMINFO_DROPS = 8, FSKI_MEMINFO_COUNT = 9 }; /* linux/sock_diag.h */
+
+/* With MSG_TRUNC a receive on Linux returns the length that a message really had. */
+#ifdef __linux__
+enum { FSKI_MSG_REAL_LENGTH = MSG_TRUNC };
+#else
+enum { FSKI_MSG_REAL_LENGTH = 0 };
+#endif
+
+#ifndef MSG_WAITFORONE
+#define MSG_WAITFORONE 0x10000 /* Linux 2.6.34 */
+#endif
+
+#ifndef MSG_CMSG_CLOEXEC
+#define MSG_CMSG_CLOEXEC 0 /* Linux, and POSIX since 2024 */
+#endif
+
+#ifdef UDP_SEGMENT
+_Static_assert((int)FSKI_UDP_SEGMENT == UDP_SEGMENT, "linux/udp.h");
+#endif
+#ifdef UDP_GRO
+_Static_assert((int)FSKI_UDP_GRO == UDP_GRO, "linux/udp.h");
+#endif
+#ifdef SOL_UDP
+_Static_assert((int)FSKI_SOL_UDP == SOL_UDP, "linux/udp.h");
+#endif
+
+#endif

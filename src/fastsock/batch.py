@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""The calls on many messages as functions, for any descriptor or socket object.
+
+A ``fastsock.socket`` has them as methods. The functions keep nothing between calls: no read-ahead,
+no metadata, and what GSO can't do is found out anew by each call.
+"""
+
+from __future__ import annotations
+
+import os
+from _socket import socket as _native_socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from fastsock.native import accept as _accept
+from fastsock.native import receive_many as _receive
+from fastsock.native import send_many as _send
+from fastsock.native.batch import Batch as Batch
+from fastsock.native.batch import Message as Message
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterable, Iterator
+
+    from _typeshed import ReadableBuffer
+
+
+@contextmanager
+def _borrowed(sock: socket.socket | int) -> Iterator[Any]:
+    """A socket object over sock, which may be a descriptor: that stays open, in the mode it is."""
+    if isinstance(sock, _native_socket):
+        yield sock
+        return
+    if not isinstance(sock, int):
+        raise TypeError(f"a socket or a descriptor is required, not '{type(sock).__name__}'")
+    borrowed = _native_socket(fileno=sock)
+    try:
+        borrowed.settimeout(None if os.get_blocking(sock) else 0.0)
+        yield borrowed
+    finally:
+        borrowed.detach()
+
+
+def recv_many(
+    sock: socket.socket | int, bufsize: int, count: int = 64, flags: int = 0, /
+) -> list[bytes]:
+    """Receive up to count messages of up to bufsize bytes each. As ``socket.recv_many``.
+
+    A cut message is not counted: see ``recv_batch``.
+    """
+    with _borrowed(sock) as one:
+        return _receive.recv_many(one, bufsize, count, flags)
+
+
+def recvfrom_many(
+    sock: socket.socket | int, bufsize: int, count: int = 64, flags: int = 0, /
+) -> list[tuple[bytes, Any]]:
+    """Receive up to count messages: a list of (bytes, address). As ``socket.recvfrom_many``."""
+    with _borrowed(sock) as one:
+        return _receive.recvfrom_many(one, bufsize, count, flags)
+
+
+def recv_batch(sock: socket.socket | int, batch: Batch, flags: int = 0, /, **options: Any) -> int:
+    """Receive up to ``batch.capacity`` messages into a batch. As ``socket.recv_batch``.
+
+    ``minimum`` and ``timeout`` are its keyword arguments.
+    """
+    with _borrowed(sock) as one:
+        return _receive.recv_batch(one, batch, flags, **options)
+
+
+def send_many(
+    sock: socket.socket | int,
+    messages: Iterable[ReadableBuffer],
+    address: Any = None,
+    flags: int = 0,
+) -> int:
+    """Send many messages, each a datagram of its own. As ``socket.send_many``."""
+    with _borrowed(sock) as one:
+        return _send.send_many(one, messages, address, flags)
+
+
+def sendto_many(
+    sock: socket.socket | int, pairs: Iterable[tuple[ReadableBuffer, Any]], flags: int = 0
+) -> int:
+    """Send many messages, each to its own address. As ``socket.sendto_many``."""
+    with _borrowed(sock) as one:
+        return _send.sendto_many(one, pairs, flags)
+
+
+def send_segments(
+    sock: socket.socket | int, buffer: ReadableBuffer, size: int, address: Any = None
+) -> int:
+    """Send one buffer as datagrams of size bytes. As ``socket.send_segments``."""
+    with _borrowed(sock) as one:
+        return _send.send_segments(one, buffer, size, address)
+
+
+def accept_many(sock: socket.socket | int, count: int = 64, /) -> list[tuple[socket.socket, Any]]:
+    """Accept up to count connections. As ``socket.accept_many``.
+
+    The sockets are of the standard library's class, unless sock is a ``fastsock.socket``.
+    """
+    with _borrowed(sock) as one:
+        return _accept.accept_many(one, count)

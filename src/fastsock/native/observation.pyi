@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: MIT
+from socket import socket
+
+def drops(self: socket, /) -> int: ...
+def set_metadata(
+    self: socket,
+    /,
+    *,
+    timestamp: bool = False,
+    destination: bool = False,
+    hop_limit: bool = False,
+    tos: bool = False,
+) -> None: ...

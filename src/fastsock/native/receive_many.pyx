@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: MIT
+"""recv_many, recvfrom_many and recv_batch, as methods of a socket class.
+
+Facts
+    A call that brings many messages costs what each of them costs the kernel, and next to nothing
+    else: that is what makes it worth while.
+What follows
+    The first try keeps the GIL, as a plain receive does, unless it may bring more than about a
+    millisecond's worth of messages. The lists are made from memory that is kept between calls.
+"""
+cimport cython
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.errno cimport EOPNOTSUPP
+from libc.math cimport ceil
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from fastsock.native.arguments cimport as_flags
+from fastsock.native.batch cimport Batch
+from fastsock.native.descriptor cimport int_member, is_drop_in, method_of, serves, state_of, stdlib
+from fastsock.native.interpreter cimport FASTSOCK_CMSG_CLOEXEC
+from fastsock.native.libfastsock cimport (
+    FSK_BATCH_TRUNCATED, FSK_NO_ADDRESS, MSG_DONTWAIT, MSG_TRUNC, SOCK_DGRAM, SOCK_SEQPACKET,
+    SOCK_STREAM, fsk_batch, fsk_batch_clear, fsk_receive_batch,
+)
+from fastsock.native.readahead cimport receive_ahead_batch
+from fastsock.native.slab cimport Slab, addresses_of, make_slab
+from fastsock.native.state cimport State, need_state, reads_ahead
+from fastsock.native.waiting cimport OWN_TIMEOUT, Operation, perform, prepare_receive
+
+cdef enum:
+    KEEP_GIL_MESSAGES = 1024  # about a millisecond
+    SPARE_SLABS = 4
+
+cdef object OWN = object()  # in place of a timeout that was not given
+
+
+@cython.final
+cdef class Spares:
+    """Slabs of the list calls, kept for the next one. Any thread may call."""
+    cdef list slabs
+
+    def __cinit__(self):
+        self.slabs = []
+
+    cdef Slab take(self, object count, object bufsize):
+        cdef Slab slab
+        cdef Py_ssize_t i
+        with cython.critical_section(self):
+            for i in range(len(self.slabs)):
+                slab = self.slabs[i]
+                if slab.filled.capacity == count and slab.filled.max_message == bufsize:
+                    del self.slabs[i]
+                    fsk_batch_clear(slab.filled)
+                    return slab
+        return make_slab(count, bufsize)
+
+    cdef int give_back(self, Slab slab) except -1:
+        with cython.critical_section(self):
+            self.slabs.insert(0, slab)
+            del self.slabs[SPARE_SLABS:]
+        return 0
+
+
+cdef Spares spares = Spares()
+
+
+cdef int kind_of(object sock, str name) except -1:
+    """SOCK_DGRAM or SOCK_SEQPACKET; raises for what has no messages of its own."""
+    cdef int kind
+    if not serves(sock):
+        raise OSError(EOPNOTSUPP, f"{name} serves AF_INET, AF_INET6 and AF_UNIX; for other "
+                      "families call recvfrom")
+    kind = int_member(sock, stdlib.type_offset)
+    if kind == SOCK_STREAM:
+        raise OSError(EOPNOTSUPP, f"{name}: a stream has bytes, not messages; receive with recv "
+                      "and cut them by a framing, such as a length prefix")
+    return SOCK_SEQPACKET if kind == SOCK_SEQPACKET else SOCK_DGRAM
+
+
+cdef int check_flags(object flags) except? -1:
+    cdef int bits = as_flags(flags)
+    if bits & ~(MSG_DONTWAIT | MSG_TRUNC | FASTSOCK_CMSG_CLOEXEC):
+        raise ValueError("of the flags only MSG_DONTWAIT, MSG_TRUNC and MSG_CMSG_CLOEXEC make "
+                         "sense for many messages; call recv for the others")
+    return bits
+
+
+cdef int64_t as_timeout_ns(object timeout) except? -3:
+    cdef double seconds
+    if timeout is OWN:
+        return OWN_TIMEOUT
+    if timeout is None:
+        return -1
+    seconds = timeout
+    if seconds < 0:
+        raise ValueError("timeout must be None or at least 0 seconds")
+    if not seconds <= 9e9:
+        raise ValueError("timeout is too large, or no number")
+    return <int64_t>ceil(seconds * 1e9)
+
+
+cdef ssize_t run_receive_batch(Operation *operation, int flags) noexcept nogil:
+    return fsk_receive_batch(operation.fd, operation.kind, operation.flags | flags,
+                             <fsk_batch *>operation.buffer)
+
+
+cdef int prepare(Operation *operation, object sock, fsk_batch *filled, int kind, int flags,
+                 int64_t timeout) except -1:
+    prepare_receive(operation, sock, 0, flags)
+    operation.kind = kind
+    operation.buffer = filled
+    operation.release = filled.capacity > KEEP_GIL_MESSAGES
+    operation.has_failed = False
+    operation.timeout_ns = 0 if flags & MSG_DONTWAIT else timeout
+    return 0
+
+
+cdef ssize_t receive_rows(object sock, Operation *operation) except -1:
+    """Append what one call brings: the rows, 0 at the end of a UDP socket after shutdown."""
+    cdef ssize_t received = -2
+    if reads_ahead(sock):
+        received = receive_ahead_batch(sock, <fsk_batch *>operation.buffer, operation)
+    if received == -2:
+        received = perform(sock, operation, run_receive_batch)
+        operation.streak.calls += <unsigned>received
+    return received
+
+
+cdef int count_truncated(object sock, const fsk_batch *filled) except -1:
+    cdef uint64_t truncated = 0
+    cdef uint32_t row
+    cdef State state
+    for row in range(filled.count):
+        truncated += filled.flags[row] & FSK_BATCH_TRUNCATED
+    if truncated > 0 and is_drop_in(sock):
+        state = need_state(sock)
+        with cython.critical_section(state):
+            state.truncated += truncated
+    return 0
+
+
+cdef inline bytes bytes_of(const fsk_batch *filled, uint32_t row):
+    return PyBytes_FromStringAndSize(<const char *>filled.arena + filled.offsets[row],
+                                     filled.lengths[row])
+
+
+cdef list messages_of(const fsk_batch *filled):
+    cdef uint32_t row
+    return [bytes_of(filled, row) for row in range(filled.count)]
+
+
+cdef list pairs_of(const fsk_batch *filled):
+    cdef list addresses = addresses_of(filled)
+    cdef list pairs = []
+    cdef uint32_t row
+    for row in range(filled.count):
+        address = None
+        if filled.source[row] != FSK_NO_ADDRESS:
+            address = addresses[filled.source[row]]
+        pairs.append((bytes_of(filled, row), address))
+    return pairs
+
+
+cdef Slab receive_slab(object sock, object bufsize, object count, object flags, str name):
+    """A slab with what one call brings, for spares.give_back()."""
+    cdef Operation operation
+    cdef int kind = kind_of(sock, name)
+    cdef int bits = check_flags(flags)
+    cdef Slab slab
+    if bufsize < 1 or count < 1:
+        raise ValueError(f"{name}: bufsize and count must be at least 1")
+    slab = spares.take(count, bufsize)
+    try:
+        prepare(&operation, sock, slab.filled, kind, bits, OWN_TIMEOUT)
+        receive_rows(sock, &operation)
+        count_truncated(sock, slab.filled)
+    except BaseException:
+        spares.give_back(slab)
+        raise
+    return slab
+
+
+@cython.final
+@cython.binding(False)
+cdef class Methods:
+    # Only the methods are used, see descriptor.method_of.
+
+    def recv_many(self, bufsize, count=64, flags=0, /):
+        """Receive up to count messages of up to bufsize bytes each, with one system call for many.
+
+        Returns as soon as one is there, with whatever else is queued. UDP, Unix datagram and
+        SOCK_SEQPACKET.
+
+        Parameters
+        ----------
+        bufsize : int, bytes
+            What is longer is cut, and counted in ``truncated()``; ``recv_batch`` tells which.
+        count : int, messages
+        flags : int
+            MSG_DONTWAIT, MSG_TRUNC (without effect) and MSG_CMSG_CLOEXEC.
+
+        Returns
+        -------
+        list of bytes
+            At least one. Empty only for a UDP socket after shutdown. A SOCK_SEQPACKET list ends at
+            the first empty message, which may be the end of the stream.
+
+        Raises
+        ------
+        TimeoutError, BlockingIOError
+            Nothing came within the socket's own timeout.
+        OSError
+            EOPNOTSUPP: a stream. Otherwise as ``recv``; an error that comes after a message is
+            raised by the next call.
+
+        Notes
+        -----
+        As with ``recv``, what was received is lost when a signal handler raises in the moment of
+        return; ``recv_batch`` keeps it. Source: recvmmsg(2).
+        """
+        cdef Slab slab = receive_slab(self, bufsize, count, flags, "recv_many")
+        messages = messages_of(slab.filled)
+        spares.give_back(slab)
+        return messages
+
+    def recvfrom_many(self, bufsize, count=64, flags=0, /):
+        """Receive up to count messages: a list of (bytes, address). As ``recv_many``."""
+        cdef Slab slab = receive_slab(self, bufsize, count, flags, "recvfrom_many")
+        pairs = pairs_of(slab.filled)
+        spares.give_back(slab)
+        return pairs
+
+    def recv_batch(self, Batch batch not None, flags=0, *, minimum=1, timeout=OWN):
+        """Receive up to ``batch.capacity`` messages into a batch: their number.
+
+        Parameters
+        ----------
+        batch : Batch
+            Emptied first, then filled. Views of an earlier fill stay valid.
+        flags : int
+            MSG_DONTWAIT, MSG_TRUNC (always implied) and MSG_CMSG_CLOEXEC.
+        minimum : int, messages, 1..capacity, optional
+            Wait until so many are there.
+        timeout : float or None, seconds, optional
+            Omitted: the socket's own. None: for ever. 0: don't wait.
+
+        Returns
+        -------
+        int
+            As ``len(batch)``: at least minimum, or fewer by the deadline or the end of the stream.
+            0 only for a UDP socket after shutdown.
+
+        Raises
+        ------
+        TimeoutError, BlockingIOError
+            Nothing came by the deadline; with a timeout of 0, nothing was there.
+        RuntimeError
+            Another thread receives into the batch.
+        OSError
+            EOPNOTSUPP: a stream. Otherwise as ``recv``.
+
+        Notes
+        -----
+        Whatever is raised, a signal handler's exception included, the batch holds what was
+        received until then. Source: recvmmsg(2), UDP_GRO (see set_readahead).
+        """
+        cdef Operation operation
+        cdef int kind = kind_of(self, "recv_batch")
+        cdef int bits = check_flags(flags)
+        cdef int64_t timeout_ns = as_timeout_ns(timeout)
+        cdef fsk_batch *filled
+        cdef unsigned metadata = 0
+        cdef ssize_t received
+        if not 1 <= minimum <= batch.capacity:
+            raise ValueError(f"minimum must be 1 to {batch.capacity}, the batch's capacity, not "
+                             f"{minimum}")
+        if state_of(self) != NULL:
+            metadata = (<State>state_of(self)).metadata
+        filled = batch.begin(metadata)
+        try:
+            prepare(&operation, self, filled, kind, bits, timeout_ns)
+            while filled.count < <uint32_t>minimum:
+                try:
+                    received = receive_rows(self, &operation)
+                except (BlockingIOError, TimeoutError):
+                    if filled.count == 0 or not operation.has_failed:
+                        raise
+                    break
+                if received == 0 or (kind == SOCK_SEQPACKET
+                                     and filled.wire_lengths[filled.count - 1] == 0):
+                    break
+                operation.try_first = False  # nothing more was queued
+        finally:
+            batch.end()
+            count_truncated(self, filled)
+        return filled.count
+
+    def truncated(self, /):
+        """Return how many messages were cut because they were longer than the room for them.
+
+        Of this socket object, by the calls for many messages and by receives that read ahead; the
+        kernel does not tell the others.
+        """
+        return (<State>state_of(self)).truncated if state_of(self) != NULL else 0
+
+
+recv_many = method_of(Methods, "recv_many")
+recvfrom_many = method_of(Methods, "recvfrom_many")
+recv_batch = method_of(Methods, "recv_batch")
+truncated = method_of(Methods, "truncated")

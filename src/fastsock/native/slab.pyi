@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: MIT
+from typing import final
+
+@final
+class Slab: ...
+
+@final
+class Region: ...

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MIT
+"""Slab: the memory of one fill of a batch, and the views of it.
+
+A slab counts the buffers that it has handed out. While there are any it must not be filled again.
+"""
+cimport cython
+from cpython.buffer cimport Py_buffer, PyBUF_FORMAT, PyBUF_WRITABLE
+from libc.stdint cimport uint32_t
+
+from fastsock.native.address cimport to_python
+from fastsock.native.libfastsock cimport (
+    fsk_address, fsk_batch_free, fsk_batch_new, fsk_batch_source,
+)
+from fastsock.native.state cimport random_key
+
+cdef enum:
+    LARGEST = 0x7fffffff
+
+
+@cython.final
+cdef class Slab:
+    # One arena with its columns, shared by a Batch and the views of it.
+
+    def __dealloc__(self):
+        fsk_batch_free(self.filled)
+
+
+cdef Slab make_slab(object capacity, object max_message):
+    cdef Slab slab = Slab()
+    cdef int result
+    for name, value in (("capacity", capacity), ("max_message", max_message)):
+        if not 1 <= value <= LARGEST:
+            raise ValueError(f"{name} must be 1 to {LARGEST}, not {value}")
+    result = fsk_batch_new(&slab.filled, capacity, max_message, random_key())
+    if result < 0:
+        raise MemoryError(f"no memory for {capacity} messages of {max_message} bytes")
+    return slab
+
+
+cdef list addresses_of(const fsk_batch *filled):
+    """The distinct senders, as Python has them, in the order of their numbers."""
+    cdef fsk_address address
+    cdef uint32_t i
+    cdef list found = []
+    for i in range(filled.source_count):
+        fsk_batch_source(filled, i, &address)
+        found.append(to_python(&address))
+    return found
+
+
+@cython.final
+@cython.freelist(64)
+cdef class Region:
+    # A part of a slab, which exports it: the owner of every memoryview.
+    cdef Slab slab
+    cdef void *start
+    cdef Py_ssize_t count
+    cdef Py_ssize_t item_size
+    cdef char *item_format
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        if flags & PyBUF_WRITABLE:
+            raise BufferError("received messages are read-only")
+        with cython.critical_section(self.slab):
+            self.slab.exports += 1
+        view.obj = self
+        view.buf = self.start
+        view.len = self.count * self.item_size
+        view.readonly = 1
+        view.itemsize = self.item_size
+        view.format = self.item_format if flags & PyBUF_FORMAT else NULL
+        view.ndim = 1
+        view.shape = &self.count
+        view.strides = &self.item_size
+        view.suboffsets = NULL
+        view.internal = NULL
+
+    def __releasebuffer__(self, Py_buffer *view):
+        with cython.critical_section(self.slab):
+            self.slab.exports -= 1
+
+
+cdef object view_of(Slab slab, const void *start, Py_ssize_t count, Py_ssize_t item_size,
+                    const char *item_format):
+    cdef Region region = Region.__new__(Region)
+    region.slab = slab
+    region.start = <void *>start
+    region.count = count
+    region.item_size = item_size
+    region.item_format = <char *>item_format
+    return memoryview(region)

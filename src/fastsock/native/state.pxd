@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: MIT
+from cpython.object cimport PyObject
+from libc.stdint cimport uint32_t, uint64_t
+
+from fastsock.native.descriptor cimport state_of
+from fastsock.native.libfastsock cimport fsk_readahead, fsk_segmentation
+
+
+cdef class State:
+    cdef fsk_readahead *queue  # NULL: receives are plain
+    cdef unsigned buffers      # one read ahead takes; 0 with a queue: it is only being emptied
+    cdef unsigned forks        # of this process when the queue was made
+    cdef bint has_filled       # the queue was filled, and no call has made way since
+    cdef unsigned metadata     # bits of fsk_metadata
+    cdef fsk_segmentation *segmentation
+    cdef bint is_sending       # a call uses segmentation
+    cdef bint is_checked       # the socket is known to be UDP or not
+    cdef bint is_udp
+    cdef uint64_t truncated
+    cdef uint64_t discarded
+    cdef uint64_t drops
+    cdef uint32_t last_drops
+
+cdef State need_state(object sock)
+cdef uint64_t random_key() except? 0
+
+
+cdef inline bint reads_ahead(object sock) noexcept:
+    """True when receives on sock come from its queue (sock has passed descriptor.serves())."""
+    cdef PyObject *state = state_of(sock)
+    return state != NULL and (<State>state).queue != NULL
