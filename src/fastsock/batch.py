@@ -21,6 +21,7 @@ from fastsock.native.batch import Message as Message
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterable, Iterator
+    from types import EllipsisType
 
     from _typeshed import ReadableBuffer
 
@@ -60,13 +61,17 @@ def recvfrom_many(
         return _receive.recvfrom_many(one, bufsize, count, flags)
 
 
-def recv_batch(sock: socket.socket | int, batch: Batch, flags: int = 0, /, **options: Any) -> int:
-    """Receive up to ``batch.capacity`` messages into a batch. As ``socket.recv_batch``.
-
-    ``minimum`` and ``timeout`` are its keyword arguments.
-    """
+def recv_batch(
+    sock: socket.socket | int,
+    batch: Batch,
+    flags: int = 0,
+    *,
+    minimum: int = 1,
+    timeout: float | EllipsisType | None = ...,
+) -> int:
+    """Receive up to ``batch.capacity`` messages into a batch. As ``socket.recv_batch``."""
     with _borrowed(sock) as one:
-        return _receive.recv_batch(one, batch, flags, **options)
+        return _receive.recv_batch(one, batch, flags, minimum=minimum, timeout=timeout)
 
 
 def send_many(

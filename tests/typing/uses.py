@@ -23,10 +23,28 @@ assert_type(socket.create_server(("", 0)), fastsock.socket)
 assert_type(socket.UDP_GRO, int)
 plain: stdlib.socket = sock
 
+batch = socket.Batch(16, 100)
+assert_type(sock.recv_many(10), list[bytes])
+assert_type(sock.recvfrom_many(10, 5), list[tuple[bytes, Any]])
+assert_type(sock.recv_batch(batch, minimum=2, timeout=None), int)
+assert_type(sock.send_many([b"x", bytearray(1)], ("127.0.0.1", 9)), int)
+assert_type(sock.sendto_many([(b"x", ("127.0.0.1", 9))]), int)
+assert_type(sock.send_segments(memoryview(b"xx"), 1), int)
+assert_type(sock.accept_many(), list[tuple[fastsock.socket, Any]])
+assert_type(socket.recv_many(plain, 10), list[bytes])
+assert_type(socket.recv_batch(3, batch), int)
+assert_type(socket.wait_readable([sock], 0.5), list[fastsock.socket])
+assert_type(sock.set_metadata(timestamp=True), None)
+assert_type(batch[0], fastsock.Message)
+assert_type([message.bytes() for message in batch], list[bytes])
+assert_type(batch.lengths, memoryview)
+
 with fastsock.installed():
     fastsock.install()
     fastsock.uninstall()
 
+sock.recv_batch([])  # type: ignore[arg-type]
+sock.set_metadata(time=True)  # type: ignore[call-arg]
 sock.recv("10")  # type: ignore[arg-type]
 sock.sendto(b"x")  # type: ignore[call-overload]
 sock.send("text")  # type: ignore[arg-type]

@@ -11,10 +11,10 @@ What follows
 """
 cimport cython
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EAGAIN, EBUSY, EINTR, EOPNOTSUPP
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
 import os
 
@@ -116,17 +116,6 @@ cdef inline void finish(State state, const fsk_datagram *datagram, size_t room,
         fsk_readahead_pop(state.queue)
 
 
-cdef bytes bytes_of(const fsk_datagram *datagram, size_t bufsize, int flags):
-    cdef size_t length = min(datagram.length, bufsize)
-    if flags & MSG_TRUNC and datagram.length > bufsize:
-        # As a receive from the kernel: the real length, 0 in place of what was cut.
-        data = PyBytes_FromStringAndSize(NULL, datagram.length)
-        memset(PyBytes_AS_STRING(data), 0, datagram.length)
-        memcpy(PyBytes_AS_STRING(data), datagram.data, length)
-        return data
-    return PyBytes_FromStringAndSize(<const char *>datagram.data, length)
-
-
 cdef bint has_ended(object sock, ssize_t status, Operation *waiting) except -1:
     """Act on a -errno of the queue: raise it, or wait. True: the socket has ended."""
     if status == -EINTR:
@@ -152,7 +141,8 @@ cdef bytes receive_ahead(object sock, size_t bufsize, int flags, fsk_address *so
             status = fill_queue(state, number(sock))
             if status > 0:
                 fsk_readahead_first(state.queue, &datagram)
-                data = bytes_of(&datagram, bufsize, flags)
+                data = PyBytes_FromStringAndSize(<const char *>datagram.data,
+                                                 min(datagram.length, bufsize))
                 copy_source(&datagram, source)
                 finish(state, &datagram, bufsize, flags)
         if status > 0:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 from socket import socket
+from types import EllipsisType
 from typing import Any, final
 
 from fastsock.native.batch import Batch
@@ -14,7 +15,7 @@ def recv_batch(
     flags: int = 0,
     *,
     minimum: int = 1,
-    timeout: float | None = ...,
+    timeout: float | EllipsisType | None = ...,
 ) -> int: ...
 def recv_many(self: socket, bufsize: int, count: int = 64, flags: int = 0, /) -> list[bytes]: ...
 def recvfrom_many(

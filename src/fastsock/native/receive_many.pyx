@@ -31,8 +31,6 @@ cdef enum:
     KEEP_GIL_MESSAGES = 1024  # about a millisecond
     SPARE_SLABS = 4
 
-cdef object OWN = object()  # in place of a timeout that was not given
-
 
 @cython.final
 cdef class Spares:
@@ -87,7 +85,7 @@ cdef int check_flags(object flags) except? -1:
 
 cdef int64_t as_timeout_ns(object timeout) except? -3:
     cdef double seconds
-    if timeout is OWN:
+    if timeout is ...:
         return OWN_TIMEOUT
     if timeout is None:
         return -1
@@ -230,7 +228,7 @@ cdef class Methods:
         spares.give_back(slab)
         return pairs
 
-    def recv_batch(self, Batch batch not None, flags=0, *, minimum=1, timeout=OWN):
+    def recv_batch(self, Batch batch not None, flags=0, *, minimum=1, timeout=...):
         """Receive up to ``batch.capacity`` messages into a batch: their number.
 
         Parameters
@@ -242,7 +240,7 @@ cdef class Methods:
         minimum : int, messages, 1..capacity, optional
             Wait until so many are there.
         timeout : float or None, seconds, optional
-            Omitted: the socket's own. None: for ever. 0: don't wait.
+            Omitted (or ``...``): the socket's own. None: for ever. 0: don't wait.
 
         Returns
         -------
