@@ -34,9 +34,10 @@ def _borrowed(sock: socket.socket | int) -> Iterator[Any]:
         return
     if not isinstance(sock, int):
         raise TypeError(f"a socket or a descriptor is required, not '{type(sock).__name__}'")
+    is_blocking = os.get_blocking(sock)  # asked first: a default timeout would change it
     borrowed = _native_socket(fileno=sock)
     try:
-        borrowed.settimeout(None if os.get_blocking(sock) else 0.0)
+        borrowed.settimeout(None if is_blocking else 0.0)
         yield borrowed
     finally:
         borrowed.detach()

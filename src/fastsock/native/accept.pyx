@@ -79,7 +79,7 @@ cdef class Methods:
         fd = accept_descriptor(self, &peer)
         return (build_like(self, fd), to_python(&peer))
 
-    def accept_many(self, count=64, /):
+    def accept_many(self, Py_ssize_t count=64, /):
         """Accept up to count connections: a list of (socket, address).
 
         Waits for the first as ``accept`` does, then takes what else is queued. A connection that

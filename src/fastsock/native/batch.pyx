@@ -11,6 +11,7 @@ What follows
 """
 cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.number cimport PyNumber_AsSsize_t
 from libc.stdint cimport uint32_t
 
 from fastsock.native.address cimport to_python
@@ -70,14 +71,15 @@ cdef class Batch:
     NO_ADDRESS = FSK_NO_ADDRESS
 
     def __cinit__(self, capacity=1024, max_message=2048):
-        self.slab = make_slab(capacity, max_message)
+        self.slab = make_slab(PyNumber_AsSsize_t(capacity, ValueError),
+                              PyNumber_AsSsize_t(max_message, ValueError))
         self.all_slabs = [self.slab]
 
     cdef fsk_batch *begin(self, unsigned metadata) except NULL:
         """Begin a receive: an empty slab without views. end() is to follow."""
         with cython.critical_section(self):
             self.check_idle()
-            if self.slab.exports != 0:
+            if self.slab.exports != 0 or len(self.all_slabs) > FREE_SLABS:
                 self.slab = self.free_slab()
             self.is_receiving = True
             self.fill += 1
@@ -90,13 +92,14 @@ cdef class Batch:
         self.is_receiving = False
 
     cdef Slab free_slab(self):
+        """A slab without views; of more than a few such the rest is let go."""
         cdef Slab slab, found = None
         cdef int free = 0
         cdef list kept = []
         for slab in self.all_slabs:
             if slab.exports == 0:
                 free += 1
-                if free >= FREE_SLABS:
+                if free > FREE_SLABS:
                     continue
                 found = slab
             kept.append(slab)
@@ -223,7 +226,7 @@ cdef class Batch:
 
     def __getitem__(self, index):
         cdef Slab slab = self.now()
-        cdef Py_ssize_t row = index
+        cdef Py_ssize_t row = PyNumber_AsSsize_t(index, IndexError)
         if row < 0:
             row += slab.filled.count
         if not 0 <= row < slab.filled.count:

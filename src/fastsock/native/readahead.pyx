@@ -18,9 +18,9 @@ from libc.string cimport memcpy
 
 import os
 
-from fastsock.native.descriptor cimport method_of, number, refuse, state_of
+from fastsock.native.descriptor cimport method_of, number, refuse
 from fastsock.native.errors cimport raise_error
-from fastsock.native.interpreter cimport FASTSOCK_ERRQUEUE
+from fastsock.native.interpreter cimport FASTSOCK_CMSG_CLOEXEC, FASTSOCK_ERRQUEUE
 from fastsock.native.libfastsock cimport (
     FSK_READAHEAD_BUFFERS, MSG_CTRUNC, MSG_DONTWAIT, MSG_OOB, MSG_PEEK, MSG_TRUNC, fsk_batch,
     fsk_control, fsk_control_next, fsk_control_put, fsk_control_space, fsk_datagram, fsk_readahead,
@@ -28,8 +28,11 @@ from fastsock.native.libfastsock cimport (
     fsk_readahead_new, fsk_readahead_pending, fsk_readahead_pop, fsk_readahead_receive,
     fsk_readahead_start, fsk_readahead_stop, fsk_receive_from,
 )
-from fastsock.native.state cimport need_state, reads_ahead
+from fastsock.native.state cimport found_state, need_state, reads_ahead
 from fastsock.native.waiting cimport Operation, make_way, perform, prepare_receive
+
+cdef enum:
+    CONTROL_MAXIMUM = 512  # bytes, more than a datagram's control data in the queue
 
 cdef unsigned forks = 0  # that made this process, since the module was loaded
 
@@ -128,7 +131,7 @@ cdef bint has_ended(object sock, ssize_t status, Operation *waiting) except -1:
 
 cdef bytes receive_ahead(object sock, size_t bufsize, int flags, fsk_address *source):
     """The next datagram, cut at bufsize. None: the call is one for the kernel after all."""
-    cdef State state = <State>state_of(sock)
+    cdef State state = found_state(sock)
     cdef Operation waiting
     cdef fsk_datagram datagram
     cdef ssize_t status
@@ -157,24 +160,29 @@ cdef bytes receive_ahead(object sock, size_t bufsize, int flags, fsk_address *so
 
 
 cdef void copy_control(const fsk_datagram *datagram, fsk_message *message) noexcept:
-    """As the kernel's put_cmsg: what has no room is cut and flagged."""
-    cdef fsk_message queued
+    """As the kernel's put_cmsg: an item without room is cut, and flagged."""
+    cdef fsk_message queued, whole
     cdef fsk_control item
     cdef size_t cursor = 0
     cdef size_t room = message.control_length
     cdef size_t left
+    cdef char memory[CONTROL_MAXIMUM]
     queued.control = <void *>datagram.control
     queued.control_length = datagram.control_length
     message.control_length = 0
     while fsk_control_next(&queued, &cursor, &item) > 0:
         left = room - message.control_length
-        if fsk_control_space(item.length) > left:
+        if fsk_control_space(0) + item.length > left:
             message.flags |= MSG_CTRUNC
-            if left <= fsk_control_space(0):
+            if fsk_control_space(0) > left:
                 return
             item.length = left - fsk_control_space(0)
-            item.length -= item.length % sizeof(size_t)
-        fsk_control_put(message, room, &item)
+        whole.control = memory
+        whole.control_length = 0
+        if fsk_control_put(&whole, sizeof(memory), &item) == 0:
+            left = min(left, whole.control_length)  # the last one's padding needs no room
+            memcpy(<char *>message.control + message.control_length, memory, left)
+            message.control_length += left
 
 
 cdef ssize_t copy_message(State state, fsk_message *message, int flags) noexcept:
@@ -187,7 +195,8 @@ cdef ssize_t copy_message(State state, fsk_message *message, int flags) noexcept
         memcpy(message.buffers[i].iov_base, <const char *>datagram.data + copied, part)
         copied += part
     copy_source(&datagram, message.address)
-    message.flags = datagram.flags | (MSG_TRUNC if copied < datagram.length else 0)
+    message.flags = (datagram.flags | flags & FASTSOCK_CMSG_CLOEXEC
+                     | (MSG_TRUNC if copied < datagram.length else 0))
     copy_control(&datagram, message)
     finish(state, &datagram, copied, flags)
     return datagram.length if flags & MSG_TRUNC else copied
@@ -198,7 +207,7 @@ cdef ssize_t receive_ahead_message(object sock, fsk_message *message, int flags)
 
     Returns -2 when the call is one for the kernel after all.
     """
-    cdef State state = <State>state_of(sock)
+    cdef State state = found_state(sock)
     cdef Operation waiting
     cdef ssize_t status, received = 0
     if flags & (FASTSOCK_ERRQUEUE | MSG_OOB):
@@ -227,7 +236,7 @@ cdef ssize_t receive_ahead_batch(object sock, fsk_batch *filled, Operation *wait
 
     Returns -2 when there is no queue any more.
     """
-    cdef State state = <State>state_of(sock)
+    cdef State state = found_state(sock)
     cdef ssize_t status
     while True:
         with cython.critical_section(state):
@@ -284,9 +293,9 @@ cdef int stop(object sock, State state) except -1:
 
 def discard(sock, /):
     """Drop the queue of a socket that is being closed, and count what was in it."""
-    if not reads_ahead(sock):
+    cdef State state = found_state(sock)
+    if state is None:
         return
-    cdef State state = <State>state_of(sock)
     with cython.critical_section(state):
         if state.queue != NULL:
             if state.forks == forks:
@@ -298,7 +307,8 @@ def discard(sock, /):
 
 def discarded(sock, /):
     """Datagrams that were in the queue when the socket was closed."""
-    return 0 if state_of(sock) == NULL else (<State>state_of(sock)).discarded
+    cdef State state = found_state(sock)
+    return 0 if state is None else state.discarded
 
 
 def refuse_sharing(sock, what, /):
@@ -353,13 +363,14 @@ cdef class Methods:
 
     def get_readahead(self, /):
         """Return the kernel buffers that one receive takes ahead; 0: receives are plain."""
-        return (<State>state_of(self)).buffers if state_of(self) != NULL else 0
+        cdef State state = found_state(self)
+        return 0 if state is None else state.buffers
 
     def pending(self, /):
         """Return the number of datagrams in the read-ahead queue (SSLSocket's counts bytes)."""
-        if not reads_ahead(self):
+        cdef State state = found_state(self)
+        if state is None:
             return 0
-        cdef State state = <State>state_of(self)
         with cython.critical_section(state):
             if state.queue == NULL or state.forks != forks:
                 return 0

@@ -10,13 +10,14 @@ What follows
 """
 cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.number cimport PyNumber_AsSsize_t
 from libc.errno cimport EOPNOTSUPP
 from libc.math cimport ceil
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastsock.native.arguments cimport as_flags
 from fastsock.native.batch cimport Batch
-from fastsock.native.descriptor cimport int_member, is_drop_in, method_of, serves, state_of, stdlib
+from fastsock.native.descriptor cimport int_member, is_drop_in, method_of, serves, stdlib
 from fastsock.native.interpreter cimport FASTSOCK_CMSG_CLOEXEC
 from fastsock.native.libfastsock cimport (
     FSK_BATCH_TRUNCATED, FSK_NO_ADDRESS, MSG_DONTWAIT, MSG_TRUNC, SOCK_DGRAM, SOCK_SEQPACKET,
@@ -24,7 +25,7 @@ from fastsock.native.libfastsock cimport (
 )
 from fastsock.native.readahead cimport receive_ahead_batch
 from fastsock.native.slab cimport Slab, addresses_of, make_slab
-from fastsock.native.state cimport State, need_state, reads_ahead
+from fastsock.native.state cimport State, found_state, need_state, reads_ahead
 from fastsock.native.waiting cimport OWN_TIMEOUT, Operation, perform, prepare_receive
 
 cdef enum:
@@ -40,7 +41,7 @@ cdef class Spares:
     def __cinit__(self):
         self.slabs = []
 
-    cdef Slab take(self, object count, object bufsize):
+    cdef Slab take(self, Py_ssize_t count, Py_ssize_t bufsize):
         cdef Slab slab
         cdef Py_ssize_t i
         with cython.critical_section(self):
@@ -159,7 +160,7 @@ cdef list pairs_of(const fsk_batch *filled):
     return pairs
 
 
-cdef Slab receive_slab(object sock, object bufsize, object count, object flags, str name):
+cdef Slab receive_slab(object sock, Py_ssize_t bufsize, Py_ssize_t count, object flags, str name):
     """A slab with what one call brings, for spares.give_back()."""
     cdef Operation operation
     cdef int kind = kind_of(sock, name)
@@ -183,7 +184,7 @@ cdef Slab receive_slab(object sock, object bufsize, object count, object flags, 
 cdef class Methods:
     # Only the methods are used, see descriptor.method_of.
 
-    def recv_many(self, bufsize, count=64, flags=0, /):
+    def recv_many(self, Py_ssize_t bufsize, Py_ssize_t count=64, flags=0, /):
         """Receive up to count messages of up to bufsize bytes each, with one system call for many.
 
         Returns as soon as one is there, with whatever else is queued. UDP, Unix datagram and
@@ -221,7 +222,7 @@ cdef class Methods:
         spares.give_back(slab)
         return messages
 
-    def recvfrom_many(self, bufsize, count=64, flags=0, /):
+    def recvfrom_many(self, Py_ssize_t bufsize, Py_ssize_t count=64, flags=0, /):
         """Receive up to count messages: a list of (bytes, address). As ``recv_many``."""
         cdef Slab slab = receive_slab(self, bufsize, count, flags, "recvfrom_many")
         pairs = pairs_of(slab.filled)
@@ -267,17 +268,19 @@ cdef class Methods:
         cdef int bits = check_flags(flags)
         cdef int64_t timeout_ns = as_timeout_ns(timeout)
         cdef fsk_batch *filled
+        cdef State state = found_state(self)
         cdef unsigned metadata = 0
         cdef ssize_t received
-        if not 1 <= minimum <= batch.capacity:
+        cdef Py_ssize_t least = PyNumber_AsSsize_t(minimum, ValueError)
+        if not 1 <= least <= batch.capacity:
             raise ValueError(f"minimum must be 1 to {batch.capacity}, the batch's capacity, not "
                              f"{minimum}")
-        if state_of(self) != NULL:
-            metadata = (<State>state_of(self)).metadata
+        if state is not None:
+            metadata = state.metadata
         filled = batch.begin(metadata)
         try:
             prepare(&operation, self, filled, kind, bits, timeout_ns)
-            while filled.count < <uint32_t>minimum:
+            while filled.count < <uint32_t>least:
                 try:
                     received = receive_rows(self, &operation)
                 except (BlockingIOError, TimeoutError):
@@ -299,7 +302,8 @@ cdef class Methods:
         Of this socket object, by the calls for many messages and by receives that read ahead; the
         kernel does not tell the others.
         """
-        return (<State>state_of(self)).truncated if state_of(self) != NULL else 0
+        cdef State state = found_state(self)
+        return 0 if state is None else state.truncated
 
 
 recv_many = method_of(Methods, "recv_many")

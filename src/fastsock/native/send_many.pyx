@@ -22,7 +22,7 @@ import os
 from fastsock.native.address cimport from_python
 from fastsock.native.arguments cimport as_flags, pin_data
 from fastsock.native.descriptor cimport (
-    family, int_member, is_drop_in, method_of, serves, state_of, stdlib,
+    family, int_member, is_drop_in, method_of, serves, stdlib,
 )
 from fastsock.native.interpreter cimport PySys_Audit
 from fastsock.native.libfastsock cimport (
@@ -30,7 +30,7 @@ from fastsock.native.libfastsock cimport (
     fsk_segmentation, fsk_segmentation_forget, fsk_segmentation_free, fsk_segmentation_new,
     fsk_send_batch,
 )
-from fastsock.native.state cimport State, need_state
+from fastsock.native.state cimport State, found_state, need_state
 from fastsock.native.waiting cimport Operation, perform, prepare_send
 
 cdef enum:
@@ -211,10 +211,9 @@ cdef Py_ssize_t send_all(object sock, Outgoing outgoing, int flags) except -1:
 
 cdef int forget_refusals(object sock) except -1:
     """A new peer: what its route refuses is not known."""
-    cdef State state
-    if state_of(sock) == NULL:
+    cdef State state = found_state(sock)
+    if state is None:
         return 0
-    state = <State>state_of(sock)
     with cython.critical_section(state):
         if state.segmentation != NULL and not state.is_sending:
             fsk_segmentation_forget(state.segmentation)
@@ -330,7 +329,7 @@ cdef class Methods:
             raise ValueError("send_segments: size must be at least 1 byte")
         pin_data(buffer, &view)
         try:
-            count = (view.len + size - 1) // size
+            count = view.len // size + (view.len % size != 0)
             outgoing = Outgoing(count, 1)
             if address is None:
                 PySys_Audit("socket.sendmsg", "OO", <PyObject *>self, <PyObject *>None)

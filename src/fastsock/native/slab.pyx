@@ -25,7 +25,7 @@ cdef class Slab:
         fsk_batch_free(self.filled)
 
 
-cdef Slab make_slab(object capacity, object max_message):
+cdef Slab make_slab(Py_ssize_t capacity, Py_ssize_t max_message):
     cdef Slab slab = Slab()
     cdef int result
     for name, value in (("capacity", capacity), ("max_message", max_message)):

@@ -25,6 +25,12 @@ cdef State need_state(object sock)
 cdef uint64_t random_key() except? 0
 
 
+cdef inline State found_state(object sock):
+    """The State of sock, or None."""
+    cdef PyObject *state = state_of(sock)
+    return None if state == NULL else <State>state
+
+
 cdef inline bint reads_ahead(object sock) noexcept:
     """True when receives on sock come from its queue (sock has passed descriptor.serves())."""
     cdef PyObject *state = state_of(sock)

@@ -23,15 +23,16 @@ cdef class State:
 
 cdef State need_state(object sock):
     """The State of a fastsock.socket, made now if it has none."""
-    cdef PyObject *state = state_of(sock)
-    if state == NULL:
+    cdef State state = found_state(sock)
+    if state is None:
         if not is_drop_in(sock):
             raise TypeError(f"a fastsock.socket is required, not '{type(sock).__name__}'")
         with cython.critical_section(sock):
-            if state_of(sock) == NULL:
-                set_state(sock, State())
-        state = state_of(sock)
-    return <State>state
+            state = found_state(sock)
+            if state is None:
+                state = State()
+                set_state(sock, state)
+    return state
 
 
 cdef uint64_t random_key() except? 0:
