@@ -19,6 +19,9 @@ COLOURS = {
     "accept": "#9467bd",
     "beside thread": "#d62728",
     "request and reply": "#ff7f0e",
+    "receive many": "#1f77b4",
+    "event loops": "#9467bd",
+    "send many": "#2ca02c",
 }
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the plain calls have to reach: the "at least" table of the design, in one place."""
+"""What the calls have to reach: the "at least" table of the design, in one place."""
 
 from __future__ import annotations
 
@@ -69,6 +69,34 @@ def _is_group(*groups: str) -> Callable[[Result], bool]:
     return lambda result: result["group"] in groups
 
 
+def _is_drain(method: str, in_trains: bool) -> Callable[[Result], bool]:
+    """A drain loop of full calls; in_trains: 64 bytes, GSO sender, GRO, against recvfrom."""
+
+    def applies(result: Result) -> bool:
+        if result["group"] != "receive many" or result["method"] != method:
+            return False
+        if not in_trains:
+            return int(result["read_ahead"]) == 0 and int(result["per_call"]) >= 64
+        is_merged = result["sender"] == "GSO" and int(result["read_ahead"]) > 0
+        return is_merged and int(result["size"]) == 64 and str(result["against"]) == "recvfrom"
+
+    return applies
+
+
+def _is_segmented_send(result: Result) -> bool:
+    return result["group"] == "send many" and (
+        [result[key] for key in ("method", "size", "sizes", "receiver")]
+        == ["send_many", 64, "equal", "GRO"]
+    )
+
+
+def _is_unsegmented_send(result: Result) -> bool:
+    """Nothing for GSO, or little."""
+    return result["group"] == "send many" and (
+        str(result["sizes"]) != "equal" or int(result["destinations"]) > 1
+    )
+
+
 def _is_beside_thread(result: Result) -> bool:
     # Two CPUs: where the stdlib's loop starves. On one the row is for information.
     return result["group"] == "beside thread" and int(result["cpus"]) > 1
@@ -84,6 +112,12 @@ GOALS = [
     Goal("≤ 1.25 of floor", _is_call("recv", "recv_into"), _to_floor, _constant(1.25), False),
     Goal("≤ 1.35 of floor", _is_call("recvfrom"), _to_floor, _constant(1.35), False),
     Goal("CPU not more", _is_group("request and reply"), _slowness, _noise_limit, False),
+    Goal("≤ 1.25 of floor", _is_drain("recv_many", False), _to_floor, _constant(1.25), False),
+    Goal("≤ 1.10 of floor", _is_drain("recv_batch", False), _to_floor, _constant(1.10), False),
+    Goal("≥ 25x stdlib", _is_drain("recv_batch", True), _times, _constant(25), True),
+    Goal("≥ 10x stdlib", _is_drain("recv", True), _times, _constant(10), True),
+    Goal("≥ 15x stdlib", _is_segmented_send, _times, _constant(15), True),
+    Goal("not slower", _is_unsegmented_send, _slowness, _noise_limit, False),
     Goal("nothing lost", lambda result: True, lambda r: float(r["lost"]), _constant(0), False),
 ]
 

@@ -25,15 +25,26 @@ SETTLE_MILLISECONDS = 1000
 ALLOWED_CPUS = sorted(os.sched_getaffinity(0))  # before anything is pinned
 
 
+SOL_UDP, UDP_SEGMENT, UDP_GRO = 17, 103, 104  # linux/udp.h; CPython has no names for them
+MOST_SEGMENTS = 64  # of a train, in kernels before 6.9
+MOST_TRAIN_BYTES = 65000
+
+
 @dataclass(frozen=True)
 class Link:
-    """A receiving and a sending socket; messages of size bytes go from one to the other."""
+    """A receiving and a sending socket; messages of size bytes go from one to the other.
+
+    UDP's queue may be filled with trains of several datagrams (GSO), which stay whole where the
+    receiver merges them (UDP_GRO), and are cut in the sender's context where it does not.
+    """
 
     receiver: socket.socket
     sender: socket.socket
     size: int
     data: bytes
     scratch: ctypes.Array[ctypes.c_char]
+    segments: int = 1  # datagrams of a train
+    merges: bool = False
 
     @property
     def is_stream(self) -> bool:
@@ -44,7 +55,7 @@ class Link:
         library = floor.library()
         descriptor = self.receiver.fileno()
         dropped = library.floor_dropped(descriptor)
-        sent: int = library.floor_fill(self.sender.fileno(), self.data, self.size, count)
+        sent: int = self._send(count)
         if sent < 0:
             floor.checked(sent, count, "fill")
         if self.is_stream:
@@ -55,6 +66,8 @@ class Link:
 
     def empty(self, expected: int = 0) -> int:
         """Take all messages out of the receiver's queue, waiting until expected ones came."""
+        if self.merges:
+            return self._empty_of_trains(expected)
         unit = self.size if self.is_stream else 1
         taken: int = floor.library().floor_empty(
             self.receiver.fileno(),
@@ -71,6 +84,19 @@ class Link:
         self.receiver.close()
         self.sender.close()
 
+    def _send(self, count: int) -> int:
+        library, descriptor = floor.library(), self.sender.fileno()
+        if self.segments == 1:
+            return int(library.floor_fill(descriptor, self.data, self.size, count))
+        train = self.data * self.segments
+        return int(library.floor_fill_trains(descriptor, train, self.size, self.segments, count))
+
+    def _empty_of_trains(self, expected: int) -> int:
+        taken: int = floor.library().floor_empty_trains(
+            self.receiver.fileno(), self.scratch, len(self.scratch), expected, SETTLE_MILLISECONDS
+        )
+        return taken
+
     def _wait_for(self, byte_count: int) -> None:
         deadline = time.monotonic() + SETTLE_MILLISECONDS / 1000
         while floor.library().floor_queued(self.receiver.fileno()) < byte_count:
@@ -79,23 +105,31 @@ class Link:
             time.sleep(0.0005)
 
 
-def open_link(kind: str, size: int) -> Link:
+def open_link(kind: str, size: int, segments: int = 1, merges: bool = False) -> Link:
     """A fresh pair of connected sockets: kind is udp4, udp6, unix or tcp; size in bytes."""
     receiver, sender = _PAIRS[kind]()
     for sock in (receiver, sender):
         bound_waiting(sock)
         enlarge(sock)
+    if merges:
+        receiver.setsockopt(SOL_UDP, UDP_GRO, 1)
     data = bytes(index % 251 for index in range(size))
-    return Link(receiver, sender, size, data, ctypes.create_string_buffer(max(size, 65536)))
+    scratch = ctypes.create_string_buffer(max(size, 65536))
+    return Link(receiver, sender, size, data, scratch, segments, merges)
 
 
-def capacity(kind: str, size: int, wanted: int) -> int:
+def train_segments(size: int) -> int:
+    """How many datagrams of size bytes one train holds."""
+    return min(MOST_SEGMENTS, MOST_TRAIN_BYTES // size)
+
+
+def capacity(kind: str, size: int, wanted: int, segments: int = 1, merges: bool = False) -> int:
     """How many messages of size bytes a queue holds without loss, at most wanted.
 
     Tried on a link of its own. A margin of a fifth is kept where fewer fit than wanted, except on a
     Unix queue, which counts messages and refuses the next one instead of dropping it.
     """
-    link = open_link(kind, size)
+    link = open_link(kind, size, segments, merges)
     try:
         fits = min(link.fill(wanted), link.empty())
     finally:
@@ -173,6 +207,17 @@ def is_available(kind: str) -> bool:
         open_link(kind, 1).close()
     except OSError:
         return False
+    return True
+
+
+def has_trains() -> bool:
+    """False where the kernel has no GSO or no GRO for UDP."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.setsockopt(SOL_UDP, UDP_SEGMENT, 64)
+            sock.setsockopt(SOL_UDP, UDP_GRO, 1)
+        except OSError:
+            return False
     return True
 
 

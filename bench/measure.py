@@ -16,7 +16,7 @@ import gc
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from peers import Peer
@@ -69,6 +69,10 @@ class Case(Protocol):
     def compares_cpu(self) -> bool:
         """True when the ratios are of CPU time, not of wall time."""
 
+    @property
+    def rivals(self) -> tuple[str, ...]:
+        """Names of the peers that take part beside the four that always do."""
+
     def describe(self) -> Mapping[str, object]: ...
     def is_available(self) -> bool: ...
     def count(self, wanted: int) -> int:
@@ -83,10 +87,18 @@ class Settings:
     messages: int  # wanted in a turn
     least_rounds: int
     most_rounds: int
+    searches: int  # of a highest rate, and the bisections of each
+    bisections: int
+
+    @property
+    def step_seconds(self) -> float:
+        """How long one rate is tried."""
+        return self.seconds / 7
 
 
-FULL = Settings(seconds=5.0, messages=2000, least_rounds=100, most_rounds=1000)
-QUICK = Settings(seconds=0.5, messages=400, least_rounds=10, most_rounds=100)
+FULL = Settings(5.0, 2000, least_rounds=100, most_rounds=1000, searches=3, bisections=7)
+FULL_BATCHES = replace(FULL, seconds=3.5)  # so that both suites take less than twelve minutes
+QUICK = Settings(0.5, 400, least_rounds=10, most_rounds=100, searches=1, bisections=4)
 
 
 @dataclass

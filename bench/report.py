@@ -18,19 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 import goals
 import machine
+import readme
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-BEGIN = "<!-- bench:begin -->"
-END = "<!-- bench:end -->"
 Results = dict[str, Any]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Show the results of bench/run.py.")
     parser.add_argument("results", type=Path, help="a JSON file that bench/run.py has written")
-    parser.add_argument("--readme", type=Path, help="rewrite the table between the bench markers")
+    parser.add_argument("--readme", type=Path, help="rewrite the table between its bench markers")
     parser.add_argument("--check", action="store_true", help="only tell whether it would change")
     parser.add_argument("--chart", type=Path, help="write the chart to this SVG file")
     options = parser.parse_args(arguments)
@@ -39,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = load(options.results)
     if options.readme is not None:
         try:
-            return update_readme(options.readme, markdown(results), options.check)
+            return readme.update(options.readme, results, options.check)
         except ValueError as error:
             parser.error(str(error))
     if options.chart is not None:
@@ -57,63 +56,6 @@ def load(path: Path) -> Results:
     return results
 
 
-def update_readme(readme: Path, table: str, check: bool) -> int:
-    """Put table between the markers; with check only say, by 1, that it differs."""
-    before = readme.read_text(encoding="utf-8")
-    start, end = before.find(BEGIN), before.find(END)
-    if start < 0 or end < start:
-        raise ValueError(f"{readme} lacks the lines {BEGIN} and {END}")
-    after = f"{before[: start + len(BEGIN)]}\n{table}{before[end:]}"
-    if check:
-        if after != before:
-            print(f"{readme}: the table differs from the results; run report.py without --check")
-        return int(after != before)
-    readme.write_text(after, encoding="utf-8")
-    return 0
-
-
-def markdown(results: Results) -> str:
-    """The README's table: the headline cases, and what the others add up to."""
-    lines = [
-        "| case | stdlib ns | fastsock ns | C floor ns | times faster | noise | of the floor |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for result in results["cases"]:
-        if result["headline"]:
-            lines.append("| " + " | ".join([result["name"], *_figures(result)]) + " |")
-    lines += ["", _summary(results), "", machine.describe(results["machine"]) + ".", ""]
-    return "\n".join(lines)
-
-
-def _figures(result: Results) -> list[str]:
-    kind = f"{result['compared']}_ns"
-    times = [
-        f"{result['peers'][name][kind]['median']:,.0f}" for name in ("stdlib", "fastsock", "floor")
-    ]
-    return [
-        *times,
-        f"{result['speedup']['median']:.2f}",
-        f"±{result['noise'] * 100:.1f} %",
-        f"{result['to_floor']['median']:.2f}",
-    ]
-
-
-def _summary(results: Results) -> str:
-    cases = results["cases"]
-    slowest = min(cases, key=lambda result: float(result["speedup"]["median"]))
-    fastest = max(cases, key=lambda result: float(result["speedup"]["median"]))
-    judged = [verdict for result in cases for verdict in goals.verdicts(result)]
-    met = sum(verdict.is_met for verdict in judged)
-    return (
-        f"All {len(cases)} cases, which the results file holds, lie between "
-        f"{slowest['speedup']['median']:.2f}x ({slowest['name']}) and "
-        f"{fastest['speedup']['median']:.2f}x ({fastest['name']}); "
-        f"{sum(result['lost'] for result in cases)} messages were lost; "
-        f"{met} of {len(judged)} goals are met. Request and reply is CPU time of both sides; "
-        "everything else is wall time, the message already queued."
-    )
-
-
 def show(results: Results) -> None:
     """The table of every case on the terminal, and the goals that are not met."""
     from rich.console import Console
@@ -127,19 +69,28 @@ def show(results: Results) -> None:
         console.print(Text(f"skipped: {name}: the machine lacks what it needs"))
     for name, error in results["failed"].items():
         console.print(Text(f"failed: {name}: {error}", style="red"))
-    if not results["cases"]:
-        return
-    console.print(_table(results))
+    if results["cases"]:
+        console.print(_table(results))
     for result in results["cases"]:
         _show_other_thread(console.print, result)
+        told = readme.rivals(result)
+        if told:
+            console.print(Text(f"{result['name']}: {told}"))
+    for result in results.get("rates", []):
+        console.print(Text(f"{result['name']}, datagrams/s: {_rates(result)}"))
     for result in results["cases"]:
         for verdict in goals.verdicts(result):
             if not verdict.is_met:
                 line = f"not met: {result['name']}: {verdict.text}"
                 line += f" (is {verdict.value:.2f}, limit {verdict.limit:.2f})"
                 console.print(Text(line, style="red"))
-    console.print(Text(_summary(results)))
+    if results["cases"] or results.get("rates"):
+        console.print(Text(readme.summary(results)))
     console.print(Text(machine.describe(results["machine"])))
+
+
+def _rates(result: Results) -> str:
+    return "; ".join(f"{name} {rate}" for name, rate in readme.rates(result).items())
 
 
 def _show_other_thread(show_line: Any, result: Results) -> None:
@@ -175,7 +126,7 @@ def _table(results: Results) -> Table:
         table.add_row(
             Text(result["name"]),
             *(_time(result, name) for name in ("stdlib", "fastsock", "floor")),
-            *_figures(result)[3:],
+            *readme.figures(result)[3:],
             f"{ours['cpu_ns']['median']:,.0f}",
             f"{ours['messages_per_second'] / 1e6:.3f}",
             f"{ours['bytes_per_second'] / 1e6:,.0f}",

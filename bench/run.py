@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""The benchmark of the plain calls: fastsock against the standard library and the C floor.
+"""The benchmark: fastsock against the standard library and the C floor.
 
-python bench/run.py [--quick] [--only REGEX] [--json FILE] [--list]
+python bench/run.py [--suite SUITE] [--quick] [--only REGEX] [--json FILE] [--list]
 
-Nothing else may run on the machine while it measures in earnest.
+Two suites, plain calls and batches, with a results file each. Nothing else may run on the machine
+while it measures in earnest.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,40 +23,65 @@ import floor
 import goals
 import machine
 import report
+from cases.sustained import SustainedCase
 from figures import summarize
 from links import ALLOWED_CPUS, pinned
-from measure import FULL, QUICK, Case, Settings, measure
-from peers import all_peers
+from measure import FULL, FULL_BATCHES, QUICK, Case, Settings, measure
+from peers import Peer, all_peers, rivals
+from rates import measure_rates
 
 RESULTS = Path(__file__).resolve().parent / "results"
-FORMAT = 1  # of the JSON file
+FORMAT = 2  # of the JSON file
+Chosen = Sequence[Case | SustainedCase]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    wanted = re.compile(options.only)
-    chosen = [case for case in cases.all_cases() if wanted.search(case.name)]
+    suites = _chosen(re.compile(options.only), options.suite)
     if options.list:
-        for case in chosen:
-            print(f"{case.name}: {case.question}")
+        for chosen in suites.values():
+            for case in chosen:
+                print(f"{case.name}: {case.question}")
         return 0
-    if not chosen:
+    if not suites:
         return _fail(f"no case matches {options.only!r}; --list names them")
-    settings = QUICK if options.quick else FULL
-    if options.seconds_per_case is not None:
-        settings = replace(settings, seconds=options.seconds_per_case)
+    if options.json is not None and len(suites) > 1:
+        return _fail("--json takes the results of one suite; choose it with --suite or --only")
     problem = _missing()
     if problem:
         return _fail(problem)
-    results = run(chosen, settings)
-    target = RESULTS / "plain-calls.json" if options.keep else options.json
+    return max(_measure_suite(suite, listed, options) for suite, listed in suites.items())
+
+
+def _chosen(wanted: re.Pattern[str], only: str | None) -> dict[str, Chosen]:
+    """The cases whose name is wanted, by suite; no suite without any."""
+    listed, rates = cases.all_cases(), cases.all_rates()
+    chosen: dict[str, Chosen] = {}
+    for suite in listed:
+        every: Chosen = [*listed[suite], *rates[suite]]
+        found = [case for case in every if wanted.search(case.name)]
+        if found and only in (None, suite):
+            chosen[suite] = found
+    return chosen
+
+
+def _settings(suite: str, options: argparse.Namespace) -> Settings:
+    settings = QUICK if options.quick else FULL_BATCHES if suite == cases.BATCHES else FULL
+    if options.seconds_per_case is not None:
+        settings = replace(settings, seconds=options.seconds_per_case)
+    return settings
+
+
+def _measure_suite(suite: str, chosen: Chosen, options: argparse.Namespace) -> int:
+    results = run(suite, chosen, _settings(suite, options))
+    target: Path = options.json or RESULTS / f"{'' if options.keep else 'latest-'}{suite}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     report.show(results)
     print(f"results: {target}")
-    if not results["cases"]:
+    if not results["cases"] and not results["rates"]:
         return 1
-    if not options.no_chart:
+    if results["cases"] and not options.no_chart:
         import chart
 
         # Beside its results, so that a quick run never replaces the chart of the kept ones.
@@ -65,21 +91,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(options.strict and not _all_met(results))
 
 
-def run(chosen: Sequence[Case], settings: Settings) -> dict[str, Any]:
+def run(suite: str, chosen: Chosen, settings: Settings) -> dict[str, Any]:
     """Measure the chosen cases with a progress bar; the results as the JSON file has them."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     peers = all_peers()
+    taking_part = {**peers, **rivals([name for case in chosen for name in _rivals(case)])}
     results: dict[str, Any] = {
         "format": FORMAT,
+        "suite": suite,
         "machine": machine.facts(),
         "settings": asdict(settings),
-        "peers": {name: peer.version for name, peer in peers.items()},
+        "peers": {name: peer.version for name, peer in taking_part.items()},
         "cases": [],
+        "rates": [],
         "skipped": [],
         "failed": {},
     }
     columns = (
+        TextColumn(suite),
         BarColumn(),
         TextColumn("{task.completed:.1f}/{task.total}"),
         TimeRemainingColumn(),
@@ -107,24 +137,41 @@ def run(chosen: Sequence[Case], settings: Settings) -> dict[str, Any]:
 
             try:
                 with pinned(cpu if case.is_pinned else None):
-                    rounds = measure(case, peers, settings, tick)
+                    _measure_case(case, peers, settings, tick, results)
             except (OSError, RuntimeError) as error:
                 # One case that fails, by a time limit or by loss, must not cost the others.
                 results["failed"][case.name] = f"{type(error).__name__}: {error}"
-                continue
-            results["cases"].append(summarize(case, rounds))
         progress.update(task, description="done", completed=len(chosen), refresh=True)
     return results
 
 
+def _rivals(case: Case | SustainedCase) -> tuple[str, ...]:
+    return () if isinstance(case, SustainedCase) else case.rivals
+
+
+def _measure_case(
+    case: Case | SustainedCase,
+    peers: dict[str, Peer],
+    settings: Settings,
+    tick: Callable[[float], None],
+    results: dict[str, Any],
+) -> None:
+    if isinstance(case, SustainedCase):
+        results["rates"].append(measure_rates(case, peers, settings, tick))
+    else:
+        rounds = measure(case, {**peers, **rivals(case.rivals)}, settings, tick)
+        results["cases"].append(summarize(case, rounds))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Measure fastsock's plain calls.")
-    parser.add_argument("--quick", action="store_true", help="a minute, to see that all works")
+    parser = argparse.ArgumentParser(description="Measure fastsock's calls.")
+    parser.add_argument("--suite", choices=list(cases.all_cases()), help="only these cases")
+    parser.add_argument("--quick", action="store_true", help="two minutes, to see that all works")
     parser.add_argument("--only", default="", metavar="REGEX", help="the cases whose name matches")
     parser.add_argument("--list", action="store_true", help="name the cases and their questions")
     parser.add_argument("--seconds-per-case", type=float, metavar="S")
-    parser.add_argument("--json", type=Path, default=RESULTS / "latest.json", metavar="FILE")
-    parser.add_argument("--keep", action="store_true", help="write results/plain-calls.json, .svg")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="not results/latest-SUITE.json")
+    parser.add_argument("--keep", action="store_true", help="write results/SUITE.json and .svg")
     parser.add_argument("--no-chart", action="store_true")
     parser.add_argument("--strict", action="store_true", help="exit 1 when a goal is not met")
     return parser
@@ -139,6 +186,7 @@ def _missing() -> str:
 
         all_peers()
         floor.library()
+        floor.pacer()
     except ImportError as error:
         return f"{error}; install the project with its bench extra: pip install '.[bench]'"
     except floor.FloorError as error:

@@ -28,6 +28,7 @@ class AcceptCase:
     size: int = 0
     is_pinned: bool = True
     compares_cpu: bool = False
+    rivals: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

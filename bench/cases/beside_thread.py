@@ -40,6 +40,7 @@ class BesideThreadCase:
     size: int = 64
     is_pinned: bool = True
     compares_cpu: bool = False
+    rivals: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -30,6 +30,7 @@ class CallCase:
     note: str = ""
     is_pinned: bool = True
     compares_cpu: bool = False
+    rivals: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

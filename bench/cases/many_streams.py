@@ -28,6 +28,7 @@ class ManyStreamsCase:
     size: int = 64
     is_pinned: bool = True
     compares_cpu: bool = False
+    rivals: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

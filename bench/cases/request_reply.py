@@ -33,6 +33,7 @@ class RequestReplyCase:
     size: int = 64
     is_pinned: bool = True
     compares_cpu: bool = True
+    rivals: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

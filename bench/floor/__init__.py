@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The C floor: built at first use, loaded into this process by ctypes."""
+"""The C floor, built at first use: a library that ctypes loads into this process, and a sender."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import hashlib
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from ctypes import POINTER, c_int, c_int64, c_size_t, c_uint32, c_void_p
 from functools import cache
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("floor.c")
+FOLDER = Path(__file__).parent
 BUILD_FOLDER = Path(__file__).resolve().parents[2] / "build" / "bench"
 
 # Without argtypes ctypes would pass a size_t as an int.
@@ -34,6 +35,24 @@ SIGNATURES: dict[str, list[object]] = {
     "floor_dropped": [c_int],
     "floor_connect": [c_int, c_void_p, c_uint32, POINTER(c_int), c_int64],
     "floor_close": [POINTER(c_int), c_int64],
+    "floor_slots_new": [c_uint32, c_size_t, c_int],
+    "floor_slots_free": [c_void_p],
+    "floor_recvmmsg": [c_int, c_void_p, c_int64],
+    "floor_outgoing_new": [
+        c_void_p, POINTER(c_uint32), c_uint32, c_void_p, c_uint32, c_uint32, c_uint32, c_int,
+    ],
+    "floor_outgoing_free": [c_void_p],
+    "floor_send_outgoing": [c_int, c_void_p, c_int64],
+    "floor_fill_trains": [c_int, c_void_p, c_size_t, c_uint32, c_int64],
+    "floor_empty_trains": [c_int, c_void_p, c_size_t, c_int64, c_int],
+}  # fmt: skip
+# What the others return is a count.
+RESULTS: dict[str, type[c_void_p] | None] = {
+    "floor_close": None,
+    "floor_slots_new": c_void_p,
+    "floor_slots_free": None,
+    "floor_outgoing_new": c_void_p,
+    "floor_outgoing_free": None,
 }
 
 
@@ -44,19 +63,27 @@ class FloorError(Exception):
 @cache
 def library() -> ctypes.CDLL:
     """The loaded floor; builds it when its source changed."""
-    loaded = ctypes.CDLL(str(build()), use_errno=False)
+    built = _build("floor", ("floor.c", "batches.c"), ("-shared", "-fPIC"))
+    loaded = ctypes.CDLL(str(built), use_errno=False)
     for name, argument_types in SIGNATURES.items():
         function = getattr(loaded, name)
         function.argtypes = argument_types
-        function.restype = None if name == "floor_close" else c_int64
+        function.restype = RESULTS.get(name, c_int64)
     return loaded
 
 
-def build() -> Path:
-    """Compile floor.c into the project's build folder and give the path of the library."""
-    # The name carries a hash of the source, so an old build is never taken for a new one.
-    digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:12]
-    target = BUILD_FOLDER / f"floor-{digest}.so"
+@cache
+def pacer() -> Path:
+    """The program that sends at a rate, see pacer.c; builds it when its source changed."""
+    return _build("pacer", ("pacer.c",), ())
+
+
+def _build(name: str, files: Sequence[str], flags: Sequence[str]) -> Path:
+    """Compile files into the project's build folder and give the path of the result."""
+    sources = [FOLDER / file for file in files]
+    # The name carries a hash of the sources, so an old build is never taken for a new one.
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
+    target = BUILD_FOLDER / f"{name}-{digest}"
     if target.exists():
         return target
     compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc")
@@ -65,14 +92,22 @@ def build() -> Path:
     BUILD_FOLDER.mkdir(parents=True, exist_ok=True)
     # Two runs may build at once; each writes a file of its own and the rename is atomic.
     scratch = target.with_suffix(f".{os.getpid()}")
-    flags = ["-O2", "-Wall", "-Wextra", "-shared", "-fPIC"]
-    command = [compiler, *flags, "-o", str(scratch), str(SOURCE)]
+    command: list[str | Path] = [
+        compiler,
+        "-O2",
+        "-Wall",
+        "-Wextra",
+        *flags,
+        "-o",
+        scratch,
+        *sources,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         errors = done.stderr.splitlines()
         first = next((line for line in errors if "error" in line), errors[0] if errors else "")
         raise FloorError(
-            f"{compiler} can't build floor.c: {first} "
+            f"{compiler} can't build {', '.join(files)}: {first} "
             "(headers missing? apt-get install libc6-dev, or dnf install glibc-devel)"
         )
     scratch.rename(target)

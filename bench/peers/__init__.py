@@ -11,6 +11,10 @@ STDLIB = "stdlib"
 STDLIB_AGAIN = "stdlib again"  # stdlib against stdlib tells what a ratio of this run is worth
 FASTSOCK = "fastsock"
 FLOOR = "floor"
+# These take part in some cases only.
+ASYNCIO = "asyncio"
+UVLOOP = "uvloop"
+FLOOR_SENDMMSG = "floor sendmmsg"
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,22 @@ class Work:
     data: bytes = b""
     address: tuple[Any, ...] | None = None  # destination of sendto
     address_bytes: bytes = b""  # the same as a sockaddr
+
+
+@dataclass(frozen=True)
+class BatchWork(Work):
+    """What a peer has to do by calls on per_call messages each, until count messages are done."""
+
+    per_call: int = 64
+    read_ahead: int = 0  # buffers of set_readahead; for the floor, UDP_GRO when above 0
+    messages: tuple[bytes, ...] = ()  # what each call sends
+    addresses: tuple[tuple[Any, ...], ...] = ()  # their destinations, which take turns
+    names: tuple[bytes, ...] = ()  # the same as sockaddrs
+    segments: int = 1  # datagrams that the floor sends as one, by UDP_SEGMENT
+
+    @property
+    def calls(self) -> int:
+        return max(1, self.count // self.per_call)
 
 
 class Peer(Protocol):
@@ -76,3 +96,12 @@ def all_peers() -> dict[str, Peer]:
         FloorPeer(FLOOR, "1"),
     ]
     return {peer.name: peer for peer in peers}
+
+
+def rivals(names: Sequence[str]) -> dict[str, Peer]:
+    """The peers of these names that take part in some cases only, as far as they are installed."""
+    from peers.c_floor import FloorPeer
+    from peers.event_loop import event_loop_peers
+
+    known: list[Peer] = [FloorPeer(FLOOR_SENDMMSG, "1"), *event_loop_peers()]
+    return {peer.name: peer for peer in known if peer.name in names}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import floor
-from peers import Work
+from peers import BatchWork, Work, c_batches
 
 # The calls of Python that end in the same system call.
 FUNCTIONS = {
@@ -36,6 +36,8 @@ class FloorPeer:
         pass
 
     def prepare(self, work: Work, endpoint: int) -> Callable[[], object]:
+        if isinstance(work, BatchWork):
+            return c_batches.prepare(work, endpoint)
         library, count = floor.library(), work.count
         if work.method == "accept":
             return self._prepare_accept(endpoint, count)

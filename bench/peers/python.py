@@ -14,7 +14,7 @@ from functools import partial
 from time import perf_counter_ns
 from typing import Any
 
-from peers import Work
+from peers import BatchWork, Work, batches
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,13 @@ class PythonPeer:
         return sock
 
     def detach(self, endpoint: socket.socket) -> None:
+        if isinstance(endpoint, batches.fastsock_class()) and endpoint.get_readahead() > 0:
+            batches.stop_reading_ahead(endpoint)
         endpoint.detach()
 
     def prepare(self, work: Work, endpoint: socket.socket) -> Callable[[], object]:
+        if isinstance(work, BatchWork):
+            return batches.prepare(work, endpoint)
         call = getattr(endpoint, work.method)
         if work.method == "accept":
             return partial(call_and_keep, call, work.count)

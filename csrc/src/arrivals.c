@@ -2,6 +2,7 @@
 #include "arrivals.h"
 
 #include "kernel.h"
+#include "socket.h"
 #include "uapi.h"
 
 int fski_arrivals_receive(struct fski_arrivals *arrivals, int fd, const struct fski_slots *slots,
@@ -31,14 +32,9 @@ int fski_arrivals_receive(struct fski_arrivals *arrivals, int fd, const struct f
 }
 
 bool fski_arrival_is_end(const struct fski_arrivals *arrivals, int i, int fd) {
-    struct fsk_address own;
     if (arrivals->packets[i].length != 0 || arrivals->sources[i].length != 0)
         return false;
-    /* A Unix sender may have no name, and send nothing. */
-    own.length = sizeof own.name;
-    if (fski_getsockname(fd, &own.name.any, &own.length) < 0)
-        return false;
-    return own.name.any.sa_family == AF_INET || own.name.any.sa_family == AF_INET6;
+    return fski_socket_is_internet(fd); /* a Unix sender may have no name, and send nothing */
 }
 
 bool fski_may_go_on(const struct fsk_batch *batch, int fd) {

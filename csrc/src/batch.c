@@ -63,6 +63,8 @@ int fsk_batch_new(struct fsk_batch **batch, uint32_t capacity, uint32_t max_mess
     if (whole == NULL)
         return -ENOMEM;
     whole->mapped = (size_t)size;
+    whole->arena_size = (size_t)capacity * max_message;
+    whole->rows = capacity;
     whole->batch.capacity = capacity;
     whole->batch.max_message = max_message;
     whole->batch.arena = fski_map(whole->mapped);
@@ -83,6 +85,18 @@ void fsk_batch_free(struct fsk_batch *batch) {
     free(whole);
 }
 
+int fsk_batch_reshape(struct fsk_batch *batch, uint32_t capacity, uint32_t max_message) {
+    const struct fski_batch *whole = fski_batch_of(batch);
+    if (capacity == 0 || max_message == 0)
+        return -EINVAL;
+    if (capacity > whole->rows || max_message > whole->arena_size / capacity)
+        return -ENOSPC;
+    batch->capacity = capacity;
+    batch->max_message = max_message;
+    fsk_batch_clear(batch);
+    return 0;
+}
+
 void fsk_batch_clear(struct fsk_batch *batch) {
     struct fski_batch *whole = fski_batch_of(batch);
     batch->count = 0;
@@ -95,12 +109,12 @@ void fsk_batch_clear(struct fsk_batch *batch) {
 
 size_t fsk_batch_size(const struct fsk_batch *batch) {
     const struct fski_batch *whole = (const struct fski_batch *)batch;
-    size_t per_row = (size_t)batch->max_message + ROW_SIZE;
+    size_t per_row = ROW_SIZE;
     if (whole->has_metadata)
         per_row += METADATA_ROW_SIZE;
     if (whole->sources.is_long)
         per_row += FSKI_LONG_ENTRY;
-    return batch->capacity * per_row;
+    return whole->arena_size + whole->rows * per_row;
 }
 
 void fsk_batch_source(const struct fsk_batch *batch, uint32_t index, struct fsk_address *address) {

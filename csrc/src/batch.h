@@ -13,6 +13,8 @@
 struct fski_batch {
     struct fsk_batch batch;
     size_t mapped; /* bytes of the one mapping, whose start is batch.arena */
+    size_t arena_size;
+    uint32_t rows; /* that the columns have; capacity may be less */
     bool has_metadata;
     struct fski_addresses sources;
     struct fski_addresses destinations;

@@ -20,7 +20,12 @@
  * send(fd, packets, count, flags)
  *     Sends at most count packets, in order, each as sendmsg does; waits as the descriptor's mode and
  *     flags say. Returns the number sent, at least 1, or -errno of the first. Fewer than count: the
- *     next one met an error, which the next call tells if it persists.
+ *     next one met an error, which the next call tells if it persists. An error that was pending on
+ *     the socket does not: where one can be, ask for one packet a call.
+ *
+ * settle()
+ *     Returns when every datagram whose reception had begun on any processor is in its socket's queue.
+ *     Takes some milliseconds.
  *
  * has(capability)
  *     Whether this engine can have it, as far as is known without a socket.
@@ -44,6 +49,7 @@ struct fski_engine {
     int (*accept)(int fd, struct sockaddr *peer, socklen_t *peer_length);
     int (*receive)(int fd, struct fski_packet *packets, unsigned count, int flags);
     int (*send)(int fd, struct fski_packet *packets, unsigned count, int flags);
+    void (*settle)(void);
     bool (*has)(enum fsk_capability capability);
 };
 

@@ -7,6 +7,8 @@
  *   recvmmsg puts an error that it meets after a message back into the socket; with MSG_WAITFORONE it
  *   waits for the first message only. Its timeout is looked at after each message alone, so a call
  *   with one can wait for ever.
+ *   A datagram is received in an RCU read-side section; membarrier's global command (4.3) waits for
+ *   all that have begun: synchronize_rcu.
  *   Sandboxes (seccomp) refuse system calls that they don't know with EPERM or ENOSYS. netfilter too
  *   answers a send with EPERM.
  * What follows
@@ -30,17 +32,13 @@ static int accept_connection(int fd, struct sockaddr *peer, socklen_t *peer_leng
     return fski_accept4(fd, peer, peer_length, SOCK_CLOEXEC);
 }
 
-static bool is_refusal(int result) {
-    return result == -EPERM || result == -ENOSYS;
-}
-
 static bool has_call(enum fsk_capability capability) {
     int state = fski_capability(capability);
     if (state == FSKI_UNKNOWN) {
         int result = capability == FSK_CAPABILITY_RECVMMSG
                          ? fski_recvmmsg(-1, NULL, 0, MSG_DONTWAIT)
                          : fski_sendmmsg(-1, NULL, 0, MSG_DONTWAIT);
-        state = is_refusal(result) ? FSKI_REFUSED : FSKI_WORKS;
+        state = fski_is_refusal(result) ? FSKI_REFUSED : FSKI_WORKS;
         fski_capability_set(capability, state);
     }
     return state == FSKI_WORKS;
@@ -50,7 +48,7 @@ static int receive_packets(int fd, struct fski_packet *packets, unsigned count, 
     if (count == 1 || !has_call(FSK_CAPABILITY_RECVMMSG))
         return fski_engine_portable.receive(fd, packets, count, flags);
     int result = fski_recvmmsg(fd, (struct mmsghdr *)packets, count, flags | MSG_WAITFORONE);
-    if (!is_refusal(result))
+    if (!fski_is_refusal(result))
         return result;
     result = fski_engine_portable.receive(fd, packets, count, flags);
     if (result > 0)
@@ -62,12 +60,18 @@ static int send_packets(int fd, struct fski_packet *packets, unsigned count, int
     if (count == 1 || !has_call(FSK_CAPABILITY_SENDMMSG))
         return fski_engine_portable.send(fd, packets, count, flags);
     int result = fski_sendmmsg(fd, (struct mmsghdr *)packets, count, flags);
-    if (!is_refusal(result))
+    if (!fski_is_refusal(result))
         return result;
     result = fski_engine_portable.send(fd, packets, count, flags);
     if (result > 0)
         fski_capability_set(FSK_CAPABILITY_SENDMMSG, FSKI_REFUSED);
     return result;
+}
+
+static void settle(void) {
+    const struct timespec some_ms = {.tv_nsec = 10000000};
+    if (fski_membarrier_global() < 0)
+        fski_sleep(&some_ms);
 }
 
 static bool has(enum fsk_capability capability) {
@@ -81,5 +85,6 @@ const struct fski_engine fski_engine_linux = {
     .accept = accept_connection,
     .receive = receive_packets,
     .send = send_packets,
+    .settle = settle,
     .has = has,
 };

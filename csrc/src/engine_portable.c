@@ -52,6 +52,10 @@ static int send_packets(int fd, struct fski_packet *packets, unsigned count, int
     return (int)count;
 }
 
+/* Only who has switched UDP_GRO off needs to know. */
+static void settle(void) {
+}
+
 static bool has(enum fsk_capability capability) {
     (void)capability;
     return false;
@@ -62,5 +66,6 @@ const struct fski_engine fski_engine_portable = {
     .accept = accept_connection,
     .receive = receive_packets,
     .send = send_packets,
+    .settle = settle,
     .has = has,
 };

@@ -58,6 +58,13 @@ static inline int fski_accept(int fd, struct sockaddr *peer, socklen_t *peer_len
     return (int)fski_result(accept(fd, peer, peer_length));
 }
 
+/* Linux 2.6.17. */
+#ifdef POLLRDHUP
+#define FSKI_POLLRDHUP POLLRDHUP
+#else
+#define FSKI_POLLRDHUP 0
+#endif
+
 static inline int fski_poll(struct pollfd *watched, nfds_t count, int timeout_ms) {
     return (int)fski_result(poll(watched, count, timeout_ms));
 }
@@ -89,6 +96,10 @@ static inline int fski_getsockname(int fd, struct sockaddr *name, socklen_t *len
     return (int)fski_result(getsockname(fd, name, length));
 }
 
+static inline int fski_getpeername(int fd, struct sockaddr *name, socklen_t *length) {
+    return (int)fski_result(getpeername(fd, name, length));
+}
+
 /* Zero-filled memory that takes up room only where it is touched; NULL when there is none. */
 static inline void *fski_map(size_t size) {
     void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -103,6 +114,11 @@ static inline int64_t fski_now_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* Less when a signal comes. */
+static inline void fski_sleep(const struct timespec *duration) {
+    nanosleep(duration, NULL);
 }
 
 /* Never repeated on EINTR: Linux has released the descriptor by then, and another thread may

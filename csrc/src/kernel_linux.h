@@ -13,6 +13,12 @@
 #define SYS_recvmmsg SYS_recvmmsg_time64
 #endif
 
+#ifdef SYS_membarrier
+#define FSKI_SYS_MEMBARRIER SYS_membarrier
+#else
+#define FSKI_SYS_MEMBARRIER (-1) /* ENOSYS */
+#endif
+
 /* Linux 2.6.28. */
 static inline int fski_accept4(int fd, struct sockaddr *peer, socklen_t *peer_length, int flags) {
     return (int)fski_result(accept4(fd, peer, peer_length, flags));
@@ -28,6 +34,11 @@ static inline int fski_recvmmsg(int fd, struct mmsghdr *messages, unsigned count
 /* Linux 3.0. */
 static inline int fski_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags) {
     return (int)fski_result(syscall(SYS_sendmmsg, fd, messages, count, flags));
+}
+
+/* Linux 4.3; it fails in a kernel with tickless processors. MEMBARRIER_CMD_GLOBAL is 1. */
+static inline int fski_membarrier_global(void) {
+    return (int)fski_result(syscall(FSKI_SYS_MEMBARRIER, 1, 0, 0));
 }
 
 #endif

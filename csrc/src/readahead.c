@@ -6,11 +6,13 @@
  *   as one buffer of up to 64 KiB with that size as control data. The train was made before it was
  *   queued; the size is told to whoever receives it while the option is on. Received after it is off,
  *   the train comes as one datagram and nobody knows how to cut it.
- *   While the option is off, a train that arrives is cut before it is queued.
+ *   While the option is off, a train that arrives is cut before it is queued. A processor that has
+ *   looked at the option before may queue one a little later: udp_queue_rcv_skb.
  * What follows
  *   Every buffer needs 64 KiB, or a train would be truncated.
- *   To stop: switch off and look; while something is queued that may have come before, switch on again,
- *   take it with its size, and switch off. Under a flood this may find no end, and is given up.
+ *   To stop: switch off; while something is queued that may be a train, switch on again, take it with
+ *   its size, and switch off. Then let every processor finish what it has begun, and look once more.
+ *   It is done when that look finds no train; where trains don't stop coming it is given up.
  */
 #include <fastsock/readahead.h>
 
@@ -22,10 +24,12 @@
 #include "capability.h"
 #include "cmsg.h"
 #include "kernel.h"
+#include "socket.h"
 #include "uapi.h"
 
 enum {
     BUFFER_SIZE = 65536,
+    STOP_ROUNDS = 16,
     LEAST_CHARGE = 256, /* bytes of a receive buffer that any datagram takes, and more (truesize) */
 };
 
@@ -57,6 +61,7 @@ struct fsk_readahead {
     bool has_gro;        /* UDP_GRO is on */
     size_t pending;      /* datagrams in all blocks */
     uint32_t per_train;  /* datagrams in the last train, 1 or more */
+    uint64_t trains;     /* of several datagrams, received so far */
     struct block *first; /* the block that datagrams are taken from; the last one is never freed */
     struct block *last;
 };
@@ -166,7 +171,8 @@ static void measure_train(struct train *train, size_t length, uint32_t segment_s
 }
 
 /* Fills in what arrival i brought beside its bytes. Returns false when the socket has ended. */
-static bool read_train(struct train *train, struct fski_arrivals *arrivals, int i, int fd,
+static bool read_train(struct fsk_readahead *readahead, struct train *train,
+                       struct fski_arrivals *arrivals, int i, int fd,
                        struct fski_metadata *metadata) {
     const struct msghdr *header = &arrivals->packets[i].header;
     if (fski_arrival_is_end(arrivals, i, fd))
@@ -175,6 +181,8 @@ static bool read_train(struct train *train, struct fski_arrivals *arrivals, int 
     train->data = header->msg_iov->iov_base;
     train->flags = header->msg_flags & MSG_CTRUNC;
     measure_train(train, arrivals->packets[i].length, metadata->segment_size);
+    readahead->per_train = train->left;
+    readahead->trains += train->is_coalesced;
     return true;
 }
 
@@ -208,9 +216,10 @@ static ssize_t fill_last(struct fsk_readahead *readahead, int fd, int flags) {
     int received = fski_arrivals_receive(&arrivals, fd, &slots, flags);
     if (received < 0)
         return received;
-    for (int i = 0; i < received && read_train(&train, &arrivals, i, fd, &metadata); i++) {
+    for (int i = 0; i < received; i++) {
+        if (!read_train(readahead, &train, &arrivals, i, fd, &metadata))
+            break;
         put_train(readahead, &train, &arrivals, i);
-        readahead->per_train = train.left;
     }
     return (ssize_t)(readahead->pending - before);
 }
@@ -295,8 +304,9 @@ static int receive_straight(struct fsk_readahead *readahead, int fd, int flags,
     };
     int received = fski_arrivals_receive(&arrivals, fd, &slots, flags);
     *is_last = received < (int)buffers;
-    for (int i = 0; i < received && read_train(&train, &arrivals, i, fd, &metadata); i++) {
-        readahead->per_train = train.left;
+    for (int i = 0; i < received; i++) {
+        if (!read_train(readahead, &train, &arrivals, i, fd, &metadata))
+            break;
         if (batch->count < batch->capacity) {
             struct rows rows = {
                 .flags = fski_flags_of(train.flags),
@@ -344,26 +354,16 @@ int fsk_readahead_receive(struct fsk_readahead *readahead, int fd, int flags,
     if (before == batch->capacity)
         return -EINVAL;
     move_queue(readahead, batch);
-    if (batch->count > 0)
-        flags |= MSG_DONTWAIT;
-    while (!is_last && (batch->count == before || fski_may_go_on(batch, fd))) {
-        int received = receive_some(readahead, fd, flags, batch, &is_last);
+    while (!is_last && batch->count - before < FSK_READAHEAD_ROWS) {
+        int received = -EAGAIN;
+        if (batch->count > 0)
+            flags |= MSG_DONTWAIT;
+        if (batch->count == 0 || fski_may_go_on(batch, fd))
+            received = receive_some(readahead, fd, flags, batch, &is_last);
         if (received <= 0)
             return batch->count > before ? (int)(batch->count - before) : received;
-        flags |= MSG_DONTWAIT;
     }
     return (int)(batch->count - before);
-}
-
-static bool is_udp(int fd) {
-    struct fsk_address own;
-    int type = 0;
-    socklen_t size = sizeof type;
-    own.length = sizeof own.name;
-    if (fski_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 || type != SOCK_DGRAM)
-        return false;
-    return fski_getsockname(fd, &own.name.any, &own.length) >= 0 &&
-           (own.name.any.sa_family == AF_INET || own.name.any.sa_family == AF_INET6);
 }
 
 static int set_gro(int fd, int value) {
@@ -371,12 +371,15 @@ static int set_gro(int fd, int value) {
 }
 
 int fsk_readahead_start(struct fsk_readahead *readahead, int fd) {
-    if (!is_udp(fd))
+    if (!fski_socket_is_udp(fd))
         return -EOPNOTSUPP;
     if (!fsk_capability_works(FSK_CAPABILITY_UDP_GRO))
         return 0;
     int result = set_gro(fd, 1);
-    fski_capability_set(FSK_CAPABILITY_UDP_GRO, result < 0 ? FSKI_REFUSED : FSKI_WORKS);
+    if (result >= 0)
+        fski_capability_set(FSK_CAPABILITY_UDP_GRO, FSKI_WORKS);
+    else if (fski_is_refusal(result) || result == -ENOPROTOOPT || result == -EOPNOTSUPP)
+        fski_capability_set(FSK_CAPABILITY_UDP_GRO, FSKI_REFUSED);
     readahead->has_gro = result >= 0;
     return readahead->has_gro;
 }
@@ -422,6 +425,23 @@ static int drain(struct fsk_readahead *readahead, int fd, size_t *left) {
     return filled == -EAGAIN ? 0 : (int)filled;
 }
 
+/* Take all that may be trains while UDP_GRO is off, and leave it off; on an error it is on. */
+static int take_trains(struct fsk_readahead *readahead, int fd, size_t *left) {
+    int result = has_more(fd);
+    while (result > 0) {
+        set_gro(fd, 1);
+        result = drain(readahead, fd, left);
+        if (result >= 0)
+            result = set_gro(fd, 0);
+        if (result < 0)
+            return result;
+        result = has_more(fd);
+    }
+    if (result < 0)
+        set_gro(fd, 1);
+    return result;
+}
+
 int fsk_readahead_stop(struct fsk_readahead *readahead, int fd) {
     size_t left = stop_limit(fd);
     if (!readahead->has_gro)
@@ -429,17 +449,18 @@ int fsk_readahead_stop(struct fsk_readahead *readahead, int fd) {
     int result = set_gro(fd, 0);
     if (result < 0)
         return result;
-    while ((result = has_more(fd)) > 0) {
-        set_gro(fd, 1);
-        result = drain(readahead, fd, &left);
-        if (result >= 0)
-            result = set_gro(fd, 0);
-        if (result < 0)
-            return result;
+    result = take_trains(readahead, fd, &left);
+    for (int round = 0; result >= 0 && round < STOP_ROUNDS; round++) {
+        uint64_t trains = readahead->trains;
+        fski_engine()->settle();
+        result = take_trains(readahead, fd, &left);
+        if (result >= 0 && readahead->trains == trains) {
+            readahead->has_gro = false;
+            return 0;
+        }
     }
     if (result < 0)
-        set_gro(fd, 1);
-    else
-        readahead->has_gro = false;
-    return result;
+        return result;
+    set_gro(fd, 1);
+    return -EBUSY;
 }

@@ -18,6 +18,7 @@
 
 #include "capability.h"
 #include "kernel.h"
+#include "socket.h"
 #include "uapi.h"
 
 enum { REMEMBERED = 256 };
@@ -72,7 +73,7 @@ static struct refusal *find(struct fsk_segmentation *segmentation,
 static int probe(int fd) {
     int size = 0;
     socklen_t length = sizeof size;
-    if (!fsk_capability_works(FSK_CAPABILITY_UDP_SEGMENT))
+    if (!fski_socket_is_udp(fd) || !fsk_capability_works(FSK_CAPABILITY_UDP_SEGMENT))
         return FSKI_REFUSED;
     int result = fski_getsockopt(fd, FSKI_SOL_UDP, FSKI_UDP_SEGMENT, &size, &length);
     if (result >= 0) {

@@ -40,6 +40,7 @@ struct departure {
     _Alignas(struct cmsghdr) unsigned char control[PACKETS][32]; /* UDP_SEGMENT's item takes 24 */
     unsigned packet_count;
     unsigned part_count;
+    bool is_cut; /* the last call sent fewer packets: a signal, no room, or an error */
 };
 
 static bool have_same_destination(const struct fsk_outgoing *one,
@@ -107,12 +108,12 @@ static void add_packet(struct departure *departure, const struct fsk_outgoing *m
 }
 
 static void plan(struct departure *departure, int fd, const struct fsk_outgoing *messages,
-                 size_t count, struct fsk_segmentation *segmentation) {
+                 size_t count, unsigned packets, struct fsk_segmentation *segmentation) {
     departure->packet_count = departure->part_count = 0;
-    while (count > 0 && departure->packet_count < PACKETS) {
-        unsigned length = segmentation != NULL ? train_length(messages, count) : 1;
-        if (length > 1 && !fski_segmentation_is_on(segmentation, fd, messages->destination))
-            length = 1;
+    while (count > 0 && departure->packet_count < packets) {
+        unsigned length = 1;
+        if (fski_segmentation_is_on(segmentation, fd, messages->destination))
+            length = train_length(messages, count);
         if (departure->part_count + length > PARTS)
             break;
         add_packet(departure, messages, length);
@@ -125,42 +126,73 @@ static bool is_refusal_of_segments(ssize_t result) {
     return result == -EIO || result == -EINVAL || result == -EMSGSIZE;
 }
 
-/* The first train of a departure, which was refused, one by one. Returns the messages sent, or -errno
- * when none was. */
-static ssize_t send_one_by_one(struct departure *departure, int fd,
-                               const struct fsk_outgoing *messages, int flags,
-                               struct fsk_segmentation *segmentation) {
-    unsigned length = departure->lengths[0];
-    plan(departure, fd, messages, length, NULL);
-    ssize_t sent = fski_engine()->send(fd, departure->packets, departure->packet_count, flags);
+/* What the sends of one call have in common. */
+struct route {
+    int fd;
+    int flags;
+    unsigned packets; /* of one system call */
+    struct fsk_segmentation *segmentation;
+};
+
+/* The first train of a departure, which was refused, one by one. */
+static ssize_t send_one_by_one(struct departure *departure, const struct route *route,
+                               const struct fsk_outgoing *messages) {
+    unsigned count = departure->lengths[0];
+    unsigned packets = count < route->packets ? count : route->packets;
+    plan(departure, route->fd, messages, count, packets, NULL);
+    ssize_t sent =
+        fski_engine()->send(route->fd, departure->packets, departure->packet_count, route->flags);
+    departure->is_cut = sent < (ssize_t)departure->packet_count;
     if (sent > 0)
-        fski_segmentation_refuse(segmentation, messages->destination);
+        fski_segmentation_refuse(route->segmentation, messages->destination);
     return sent;
 }
 
 /* One system call's worth. Returns the messages sent, or -errno when none was. */
-static ssize_t send_some(struct departure *departure, int fd, const struct fsk_outgoing *messages,
-                         size_t count, int flags, struct fsk_segmentation *segmentation) {
-    plan(departure, fd, messages, count, segmentation);
-    int packets = fski_engine()->send(fd, departure->packets, departure->packet_count, flags);
+static ssize_t send_some(struct departure *departure, const struct route *route,
+                         const struct fsk_outgoing *messages, size_t count) {
+    plan(departure, route->fd, messages, count, route->packets, route->segmentation);
+    int packets =
+        fski_engine()->send(route->fd, departure->packets, departure->packet_count, route->flags);
     if (is_refusal_of_segments(packets) && departure->lengths[0] > 1)
-        return send_one_by_one(departure, fd, messages, flags, segmentation);
+        return send_one_by_one(departure, route, messages);
+    departure->is_cut = packets < (int)departure->packet_count;
     ssize_t sent = packets;
     for (int i = 0; i < packets; i++)
         sent += departure->lengths[i] - 1;
     return sent;
 }
 
+/*
+ * A connected socket is told asynchronously that its peer is gone. A send takes that error from the
+ * socket, and sendmmsg keeps it to itself when it has sent something before: then one packet a call,
+ * which with GSO is up to 64 messages.
+ */
+static bool is_connected(int fd, const struct fsk_outgoing *messages) {
+    struct fsk_address peer;
+    peer.length = sizeof peer.name;
+    return messages->destination == NULL || fski_getpeername(fd, &peer.name.any, &peer.length) >= 0;
+}
+
 ssize_t fsk_send_batch(int fd, const struct fsk_outgoing *messages, size_t count, int flags,
-                       struct fsk_segmentation *segmentation) {
+                       struct fsk_segmentation *segmentation, int *error) {
     struct departure departure;
+    struct route route = {.fd = fd, .flags = flags, .segmentation = segmentation};
     size_t sent = 0;
+    *error = 0;
+    if (count > 1)
+        route.packets = is_connected(fd, messages) ? 1 : PACKETS;
+    else
+        route.packets = 1;
     while (sent < count) {
-        ssize_t more =
-            send_some(&departure, fd, messages + sent, count - sent, flags, segmentation);
-        if (more < 0)
+        ssize_t more = send_some(&departure, &route, messages + sent, count - sent);
+        if (more < 0) {
+            *error = (int)more;
             return sent > 0 ? (ssize_t)sent : more;
+        }
         sent += (size_t)more;
+        /* A signal may have cut it, which the caller must see before a call waits again. */
+        route.flags = departure.is_cut ? flags | MSG_DONTWAIT : flags;
     }
     return (ssize_t)sent;
 }

@@ -6,6 +6,7 @@
 
 #include "engine.h"
 #include "kernel.h"
+#include "socket.h"
 #include "uapi.h"
 
 int fsk_socket_accept(int fd, struct fsk_address *peer) {
@@ -20,22 +21,37 @@ int fsk_socket_accept(int fd, struct fsk_address *peer) {
     return connection;
 }
 
+/* Up, so that no deadline is missed early; a longer wait than INT_MAX ms is cut, and the caller comes
+ * back with what remains. */
+static int milliseconds_of(int64_t timeout_ns) {
+    if (timeout_ns < 0)
+        return -1;
+    int64_t milliseconds = timeout_ns / 1000000 + (timeout_ns % 1000000 != 0);
+    return milliseconds > INT_MAX ? INT_MAX : (int)milliseconds;
+}
+
 int fsk_socket_wait(int fd, enum fsk_wait what, int64_t timeout_ns) {
     struct pollfd watched = {
         .fd = fd,
         .events = what == FSK_WAIT_READABLE ? POLLIN : POLLOUT,
     };
-    int timeout_ms = -1;
     if (fd < 0)
         return 1; /* poll would leave the entry out and wait for nothing */
-    if (timeout_ns >= 0) {
-        /* Up, so that no deadline is missed early; a longer wait than INT_MAX ms is cut, and the
-         * caller comes back with what remains. */
-        int64_t milliseconds = timeout_ns / 1000000 + (timeout_ns % 1000000 != 0);
-        timeout_ms = milliseconds > INT_MAX ? INT_MAX : (int)milliseconds;
-    }
-    int ready = fski_poll(&watched, 1, timeout_ms);
+    int ready = fski_poll(&watched, 1, milliseconds_of(timeout_ns));
     return ready > 0 ? 1 : ready;
+}
+
+int fsk_socket_wait_either(int fd, int other, int64_t timeout_ns) {
+    struct pollfd watched[2] = {
+        {.fd = fd, .events = POLLIN | FSKI_POLLRDHUP},
+        {.fd = other, .events = POLLIN},
+    };
+    if (fd < 0)
+        return FSK_READY;
+    int ready = fski_poll(watched, 2, milliseconds_of(timeout_ns));
+    if (ready <= 0)
+        return ready;
+    return FSK_READY | ((watched[0].revents & FSKI_POLLRDHUP) != 0 ? FSK_HUNG_UP : 0);
 }
 
 int fsk_socket_is_blocking(int fd) {
@@ -59,4 +75,25 @@ int fsk_socket_drops(int fd, uint32_t *drops) {
     if (result >= 0)
         *drops = information[FSKI_MEMINFO_DROPS];
     return result;
+}
+
+bool fski_socket_is_internet(int fd) {
+    struct fsk_address own;
+    own.length = sizeof own.name;
+    return fski_getsockname(fd, &own.name.any, &own.length) >= 0 &&
+           (own.name.any.sa_family == AF_INET || own.name.any.sa_family == AF_INET6);
+}
+
+static bool option_is(int fd, int option, int expected, bool otherwise) {
+    int value = 0;
+    socklen_t length = sizeof value;
+    if (fski_getsockopt(fd, SOL_SOCKET, option, &value, &length) < 0)
+        return otherwise;
+    return value == expected;
+}
+
+bool fski_socket_is_udp(int fd) {
+    /* Of SOCK_DGRAM are also the sockets of ping; not every system tells the protocol. */
+    return option_is(fd, SO_TYPE, SOCK_DGRAM, false) && fski_socket_is_internet(fd) &&
+           option_is(fd, SO_PROTOCOL, IPPROTO_UDP, true);
 }

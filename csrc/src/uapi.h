@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include <netinet/in.h>
+#include <netinet/udp.h>
 
 /* linux/udp.h */
 enum {
@@ -28,6 +29,10 @@ enum { FSKI_MEMINFO_DROPS = 8, FSKI_MEMINFO_COUNT = 9 }; /* linux/sock_diag.h */
 enum { FSKI_MSG_REAL_LENGTH = MSG_TRUNC };
 #else
 enum { FSKI_MSG_REAL_LENGTH = 0 };
+#endif
+
+#ifndef SO_PROTOCOL
+#define SO_PROTOCOL 38 /* Linux 2.6.32; a system without it refuses the number */
 #endif
 
 #ifndef MSG_WAITFORONE

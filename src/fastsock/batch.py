@@ -7,9 +7,6 @@ no metadata, and what GSO can't do is found out anew by each call.
 
 from __future__ import annotations
 
-import os
-from _socket import socket as _native_socket
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from fastsock.native import accept as _accept
@@ -17,30 +14,14 @@ from fastsock.native import receive_many as _receive
 from fastsock.native import send_many as _send
 from fastsock.native.batch import Batch as Batch
 from fastsock.native.batch import Message as Message
+from fastsock.native.descriptor import borrowing as _borrowing
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from types import EllipsisType
 
     from _typeshed import ReadableBuffer
-
-
-@contextmanager
-def _borrowed(sock: socket.socket | int) -> Iterator[Any]:
-    """A socket object over sock, which may be a descriptor: that stays open, in the mode it is."""
-    if isinstance(sock, _native_socket):
-        yield sock
-        return
-    if not isinstance(sock, int):
-        raise TypeError(f"a socket or a descriptor is required, not '{type(sock).__name__}'")
-    is_blocking = os.get_blocking(sock)  # asked first: a default timeout would change it
-    borrowed = _native_socket(fileno=sock)
-    try:
-        borrowed.settimeout(None if is_blocking else 0.0)
-        yield borrowed
-    finally:
-        borrowed.detach()
 
 
 def recv_many(
@@ -50,16 +31,14 @@ def recv_many(
 
     A cut message is not counted: see ``recv_batch``.
     """
-    with _borrowed(sock) as one:
-        return _receive.recv_many(one, bufsize, count, flags)
+    return _borrowing(sock, _receive.recv_many, bufsize, count, flags)
 
 
 def recvfrom_many(
     sock: socket.socket | int, bufsize: int, count: int = 64, flags: int = 0, /
 ) -> list[tuple[bytes, Any]]:
     """Receive up to count messages: a list of (bytes, address). As ``socket.recvfrom_many``."""
-    with _borrowed(sock) as one:
-        return _receive.recvfrom_many(one, bufsize, count, flags)
+    return _borrowing(sock, _receive.recvfrom_many, bufsize, count, flags)
 
 
 def recv_batch(
@@ -71,8 +50,7 @@ def recv_batch(
     timeout: float | EllipsisType | None = ...,
 ) -> int:
     """Receive up to ``batch.capacity`` messages into a batch. As ``socket.recv_batch``."""
-    with _borrowed(sock) as one:
-        return _receive.recv_batch(one, batch, flags, minimum=minimum, timeout=timeout)
+    return _borrowing(sock, _receive.recv_batch, batch, flags, minimum=minimum, timeout=timeout)
 
 
 def send_many(
@@ -82,24 +60,21 @@ def send_many(
     flags: int = 0,
 ) -> int:
     """Send many messages, each a datagram of its own. As ``socket.send_many``."""
-    with _borrowed(sock) as one:
-        return _send.send_many(one, messages, address, flags)
+    return _borrowing(sock, _send.send_many, messages, address, flags)
 
 
 def sendto_many(
     sock: socket.socket | int, pairs: Iterable[tuple[ReadableBuffer, Any]], flags: int = 0
 ) -> int:
     """Send many messages, each to its own address. As ``socket.sendto_many``."""
-    with _borrowed(sock) as one:
-        return _send.sendto_many(one, pairs, flags)
+    return _borrowing(sock, _send.sendto_many, pairs, flags)
 
 
 def send_segments(
     sock: socket.socket | int, buffer: ReadableBuffer, size: int, address: Any = None
 ) -> int:
     """Send one buffer as datagrams of size bytes. As ``socket.send_segments``."""
-    with _borrowed(sock) as one:
-        return _send.send_segments(one, buffer, size, address)
+    return _borrowing(sock, _send.send_segments, buffer, size, address)
 
 
 def accept_many(sock: socket.socket | int, count: int = 64, /) -> list[tuple[socket.socket, Any]]:
@@ -107,5 +82,4 @@ def accept_many(sock: socket.socket | int, count: int = 64, /) -> list[tuple[soc
 
     The sockets are of the standard library's class, unless sock is a ``fastsock.socket``.
     """
-    with _borrowed(sock) as one:
-        return _accept.accept_many(one, count)
+    return _borrowing(sock, _accept.accept_many, count)

@@ -81,9 +81,17 @@ class socket(_Base):
         """Datagrams that read-ahead had received and nobody had asked for when this was closed."""
         return _readahead.discarded(self)
 
+    @property
+    def gso_refused(self) -> int:
+        """How often a send of many as one (GSO) was refused, and its datagrams went one by one."""
+        return _send_many.refused_segments(self)
+
     def _real_close(self, *args: Any) -> None:
-        _readahead.discard(self)
-        super()._real_close(*args)  # type: ignore[misc]
+        try:
+            super()._real_close(*args)  # type: ignore[misc]
+        finally:
+            # After it: until then other threads must not receive past the queue.
+            _readahead.discard(self)
 
     def detach(self) -> int:
         """Close the object without the descriptor, which is returned. As socket.detach.

@@ -21,7 +21,7 @@ def _poll(descriptors: Iterable[int], timeout: float | None) -> set[int]:
     """The descriptors that are readable, in error or hung up, within timeout seconds."""
     poller = select.poll()
     for descriptor in descriptors:
-        poller.register(descriptor, select.POLLIN | select.POLLPRI)
+        poller.register(descriptor, select.POLLIN)
     if timeout is None:
         return {descriptor for descriptor, _ in poller.poll()}
     deadline = time.monotonic() + timeout

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * Datagrams that can be told apart, so that order and "exactly once" are seen from their bytes: each
- * begins with its number and goes on with a pattern made of it. What has been sent is written down in
- * a ledger, and whatever is received is compared with the ledger's next entry.
+ * Datagrams that can be told apart, so that order and "exactly once" are seen from their bytes:
+ * each begins with its number and goes on with a pattern made of it. What has been sent is written
+ * down in a ledger, and whatever is received is compared with the ledger's next entry.
  *
- * Loopback delivers within the sending call, or soon after on a busy machine: settle waits for that.
+ * Loopback delivers within the sending call, or soon after on a busy machine: settle waits for
+ * that.
  */
 #ifndef DATAGRAMS_H
 #define DATAGRAMS_H
@@ -80,8 +81,8 @@ static inline void ledger_end(void) {
     CHECK_INT(ledger.taken, ledger.sent);
 }
 
-/* Rows from first on are the ledger's next entries, and lie apart in the arena. With gro the flag for
- * trains is looked for. */
+/* Rows from first on are the ledger's next entries, and lie apart in the arena. With gro the flag
+ * for trains is looked for. */
 static inline void ledger_take_rows(const struct fsk_batch *batch, uint32_t first, bool gro) {
     size_t end = first == 0 ? 0 : batch->offsets[first - 1] + batch->lengths[first - 1];
     for (uint32_t row = first; row < batch->count; row++) {
@@ -134,8 +135,8 @@ static inline void send_plain(const struct udp_pair *made, size_t length) {
             (ssize_t)length);
 }
 
-/* Everything sent before over loopback is in its receiver's queue afterwards: the last of one CPU is
- * delivered last. */
+/* Everything sent before over loopback is in its receiver's queue afterwards: the last of one CPU
+ * is delivered last. */
 static inline void settle(void) {
     struct fsk_address own;
     char byte = 0;

@@ -37,7 +37,8 @@ static inline void outbox_add_run(size_t count, size_t length,
 /* Sends messages from first on. */
 static inline ssize_t outbox_send(int fd, size_t first, int flags,
                                   struct fsk_segmentation *segmentation) {
-    return fsk_send_batch(fd, outbox.messages + first, outbox.count - first, flags, segmentation);
+    return fsk_send_batch(fd, outbox.messages + first, outbox.count - first, flags, segmentation,
+                          &(int){0});
 }
 
 /* Bytes are those of message number. */
@@ -62,7 +63,8 @@ static inline void outbox_nothing_more(int receiver) {
     CHECK_INT(errno, EAGAIN);
 }
 
-/* Those of the messages first to last that go to destination are a receiver's next, and all it has. */
+/* Those of the messages first to last that go to destination are a receiver's next, and all it has.
+ * */
 static inline void outbox_all_arrived(int receiver, const struct fsk_address *destination,
                                       size_t first, size_t last) {
     settle();

@@ -137,7 +137,8 @@ static int open_numbered_sender(uint32_t number, struct fsk_address *from) {
     return fd;
 }
 
-/* Twice from each of 1000 senders, neighbours apart: each has one number, in the order of coming. */
+/* Twice from each of 1000 senders, neighbours apart: each has one number, in the order of coming.
+ * */
 static void test_batch_of_a_thousand_senders_numbers_each_once(void) {
     enum { SENDERS = 1000 };
     static struct fsk_address from[SENDERS];
@@ -304,6 +305,29 @@ static void test_batch_size_counts_metadata_once_received(void) {
     close_udp(&pair);
 }
 
+static void test_batch_reshape_cuts_the_same_memory_anew(void) {
+    struct fsk_batch *batch;
+    REQUIRE(fsk_batch_new(&batch, 100, 1000, 1) == 0);
+    size_t size = fsk_batch_size(batch);
+    const unsigned char *arena = batch->arena;
+    CHECK_INT(fsk_batch_reshape(batch, 0, 1000), -EINVAL);
+    CHECK_INT(fsk_batch_reshape(batch, 100, 0), -EINVAL);
+    CHECK_INT(fsk_batch_reshape(batch, 101, 1), -ENOSPC);
+    CHECK_INT(fsk_batch_reshape(batch, 100, 1001), -ENOSPC);
+    CHECK_INT(fsk_batch_reshape(batch, 3, UINT32_MAX), -ENOSPC);
+    CHECK_INT(batch->capacity, 100);
+    CHECK_INT(batch->max_message, 1000);
+    batch->count = 7;
+    CHECK_INT(fsk_batch_reshape(batch, 2, 50000), 0);
+    CHECK_INT(batch->count, 0);
+    CHECK_INT(batch->capacity, 2);
+    CHECK_INT(batch->max_message, 50000);
+    CHECK_INT(fsk_batch_size(batch), size);
+    CHECK_INT(batch->arena == arena, true);
+    CHECK_INT(fsk_batch_reshape(batch, 100, 1000), 0);
+    fsk_batch_free(batch);
+}
+
 int main(void) {
     stay_on_one_cpu();
     RUN(test_batch_of_impossible_size_is_refused);
@@ -317,5 +341,6 @@ int main(void) {
     RUN(test_batch_cleared_forgets_its_senders);
     RUN(test_batch_of_long_names_keeps_them_whole);
     RUN(test_batch_size_counts_metadata_once_received);
+    RUN(test_batch_reshape_cuts_the_same_memory_anew);
     return check_report();
 }

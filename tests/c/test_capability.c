@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The table itself, and what a sandbox (seccomp) makes of it: each refusal in a process of its own, as
- * neither a filter nor the table can be undone. What is checked there is that results are those of an
- * unhindered process.
+ * The table itself, and what a sandbox (seccomp) makes of it: each refusal in a process of its own,
+ * as neither a filter nor the table can be undone. What is checked there is that results are those
+ * of an unhindered process.
  */
 #include <fastsock/capability.h>
 #include <fastsock/readahead.h>
@@ -43,7 +43,7 @@ static void test_capability_offloads_follow_engine_and_kernel(void) {
     REQUIRE(fsk_readahead_new(&readahead, 1) == 0);
     REQUIRE(fsk_segmentation_new(&segmentation) == 0);
     CHECK_INT(fsk_readahead_start(readahead, pair.receiver), expects_offload(UDP_GRO));
-    CHECK_INT(fsk_send_batch(pair.sender, messages, 2, 0, segmentation), 2);
+    CHECK_INT(fsk_send_batch(pair.sender, messages, 2, 0, segmentation, &(int){0}), 2);
     CHECK_INT(fsk_capability_works(FSK_CAPABILITY_UDP_GRO), expects_offload(UDP_GRO));
     CHECK_INT(fsk_capability_works(FSK_CAPABILITY_UDP_SEGMENT), expects_offload(UDP_SEGMENT));
     fsk_segmentation_free(segmentation);
@@ -122,7 +122,7 @@ static void exchange(void) {
         messages[i] =
             (struct fsk_outgoing){.data = bytes[i], .length = length, .destination = &pair.to};
     }
-    CHECK_INT(fsk_send_batch(pair.sender, messages, COUNT, 0, segmentation), COUNT);
+    CHECK_INT(fsk_send_batch(pair.sender, messages, COUNT, 0, segmentation, &(int){0}), COUNT);
     settle();
     CHECK_INT(fsk_receive_batch(pair.receiver, SOCK_DGRAM, 0, batch), COUNT);
     ledger_take_rows(batch, 0, false);
@@ -131,7 +131,7 @@ static void exchange(void) {
     ledger_begin();
     for (size_t i = 0; i < COUNT; i++)
         ledger_add(bytes[i], messages[i].length, false);
-    CHECK_INT(fsk_send_batch(pair.sender, messages, COUNT, 0, segmentation), COUNT);
+    CHECK_INT(fsk_send_batch(pair.sender, messages, COUNT, 0, segmentation, &(int){0}), COUNT);
     settle();
     CHECK_INT(fsk_readahead_receive(readahead, pair.receiver, 0, batch), COUNT);
     for (uint32_t row = 0; row < batch->count; row++)
@@ -180,8 +180,8 @@ static void test_capability_errors_of_the_caller_lower_nothing(void) {
     struct fsk_batch *batch = new_batch(4, 10);
     struct fsk_outgoing messages[2] = {{.data = "x", .length = 1}, {.data = "y", .length = 1}};
     CHECK_INT(fsk_receive_batch(-1, SOCK_DGRAM, 0, batch), -EBADF);
-    CHECK_INT(fsk_send_batch(-1, messages, 2, 0, NULL), -EBADF);
-    CHECK_INT(fsk_send_batch(closed_number(), messages, 2, 0, NULL), -EBADF);
+    CHECK_INT(fsk_send_batch(-1, messages, 2, 0, NULL, &(int){0}), -EBADF);
+    CHECK_INT(fsk_send_batch(closed_number(), messages, 2, 0, NULL, &(int){0}), -EBADF);
     test_capability_calls_belong_to_the_linux_engine();
     fsk_batch_free(batch);
 }

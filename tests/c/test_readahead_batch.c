@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Receives into batches with UDP_GRO: straight into an arena with room for whole trains, and through
- * the queue into a smaller one.
+ * Receives into batches with UDP_GRO: straight into an arena with room for whole trains, and
+ * through the queue into a smaller one.
  */
 #include <fastsock/metadata.h>
 #include <fastsock/readahead.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Which datagrams leave as one segmented send, seen by a receiver with UDP_GRO, which loopback gives
- * trains as they were sent; and what happens when the kernel refuses one. That every datagram arrives
- * is checked in test_send_batch.c too.
+ * Which datagrams leave as one segmented send, seen by a receiver with UDP_GRO, which loopback
+ * gives trains as they were sent; and what happens when the kernel refuses one. That every datagram
+ * arrives is checked in test_send_batch.c too.
  */
 #include <fastsock/capability.h>
 #include <fastsock/segmentation.h>
@@ -49,7 +49,8 @@ static size_t segment_size(struct msghdr *message) {
     return (size_t)size;
 }
 
-/* The next buffer of the receiver holds count messages from first on, as a train when there are two. */
+/* The next buffer of the receiver holds count messages from first on, as a train when there are
+ * two. */
 static void check_buffer(int receiver, size_t first, size_t count) {
     static unsigned char data[1 << 16];
     union {
@@ -75,8 +76,8 @@ static void check_buffer(int receiver, size_t first, size_t count) {
     CHECK_INT(start, received);
 }
 
-/* Messages from first on arrived in trains of counts messages; a 0 ends counts. Without trains to be
- * seen each comes by itself. */
+/* Messages from first on arrived in trains of counts messages; a 0 ends counts. Without trains to
+ * be seen each comes by itself. */
 static void check_trains(int receiver, size_t first, const size_t *counts) {
     settle();
     for (; *counts > 0; counts++) {
@@ -348,7 +349,8 @@ static void check_small_network(void) {
     outbox_all_arrived(pair.receiver, &pair.to, 10, 30);
     CHECK_INT(outbox_send(pair.sender, 20, 0, segmentation), 10);
     check_trains(pair.receiver, 20, alone);
-    /* Where fragments are not allowed either it is the caller's error, and nothing is remembered. */
+    /* Where fragments are not allowed either it is the caller's error, and nothing is remembered.
+     * */
     fsk_segmentation_forget(segmentation);
     set_option(pair.sender, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO);
     CHECK_INT(outbox_send(pair.sender, 0, 0, segmentation), 10);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Run once per engine: everything its send promises in engine.h is checked here. Each UDP test is done
- * without and with segmentation, which must make no difference to who receives.
+ * Run once per engine: everything its send promises in engine.h is checked here. Each UDP test is
+ * done without and with segmentation, which must make no difference to who receives.
  */
 #include <fastsock/send.h>
 
@@ -87,9 +87,9 @@ static void test_send_batch_of_nothing_gives_zero(void) {
     struct udp_pair pair;
     struct fsk_segmentation *segmentation = new_segmentation();
     open_udp(AF_INET, &pair);
-    CHECK_INT(fsk_send_batch(pair.sender, NULL, 0, 0, NULL), 0);
-    CHECK_INT(fsk_send_batch(pair.sender, NULL, 0, 0, segmentation), 0);
-    CHECK_INT(fsk_send_batch(-1, NULL, 0, 0, NULL), 0);
+    CHECK_INT(fsk_send_batch(pair.sender, NULL, 0, 0, NULL, &(int){0}), 0);
+    CHECK_INT(fsk_send_batch(pair.sender, NULL, 0, 0, segmentation, &(int){0}), 0);
+    CHECK_INT(fsk_send_batch(-1, NULL, 0, 0, NULL, &(int){0}), 0);
     outbox_nothing_more(pair.receiver);
     fsk_segmentation_free(segmentation);
     close_udp(&pair);
@@ -159,8 +159,8 @@ static void test_send_batch_of_more_than_the_kernel_takes_sends_all(void) {
     fsk_segmentation_free(segmentation);
 }
 
-/* Good messages up to bad, then count_bad of length to destination, then good ones: the count is exact,
- * the error comes when the bad one is first, and behind it all goes on. */
+/* Good messages up to bad, then count_bad of length to destination, then good ones: the count is
+ * exact, the error comes when the bad one is first, and behind it all goes on. */
 static void check_bad(size_t bad, size_t count_bad, size_t length,
                       const struct fsk_address *destination, int expected,
                       struct fsk_segmentation *segmentation) {
@@ -353,6 +353,26 @@ static void test_send_batch_seqpacket_too_large_message_ends_it_exactly_there(vo
     close_pair(pair);
 }
 
+/* A refusal of the first datagram comes back while the others are sent; sendmmsg would swallow it. */
+static void test_send_batch_tells_an_error_pending_on_the_socket(void) {
+    struct fsk_address gone;
+    struct fsk_outgoing messages[6];
+    int error = 0;
+    int other = open_bound(AF_INET, SOCK_DGRAM, &gone);
+    int sender = socket(AF_INET, SOCK_DGRAM, 0);
+    REQUIRE(connect(sender, &gone.name.any, gone.length) == 0);
+    close(other);
+    for (size_t i = 0; i < 6; i++)
+        messages[i] = (struct fsk_outgoing){.data = "123456", .length = i + 1};
+    CHECK_INT(fsk_send_batch(sender, messages, 6, 0, NULL, &error), 1);
+    CHECK_INT(error, -ECONNREFUSED);
+    for (size_t i = 0; i < 6; i++)
+        messages[i].destination = &gone;
+    CHECK_INT(fsk_send_batch(sender, messages + 1, 5, 0, NULL, &error), 1);
+    CHECK_INT(error, -ECONNREFUSED);
+    close(sender);
+}
+
 int main(void) {
     stay_on_one_cpu();
     RUN(test_send_batch_udp_ipv4_arrives_one_by_one);
@@ -369,5 +389,6 @@ int main(void) {
     RUN(test_send_batch_unix_destination_that_is_gone_ends_it_there);
     RUN(test_send_batch_unix_pairs_keep_bounds_and_order);
     RUN(test_send_batch_seqpacket_too_large_message_ends_it_exactly_there);
+    RUN(test_send_batch_tells_an_error_pending_on_the_socket);
     return check_report();
 }

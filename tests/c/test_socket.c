@@ -393,6 +393,25 @@ static void test_drops_of_wrong_descriptor_gives_its_error(void) {
     close_pair(ends);
 }
 
+static void test_socket_wait_either_tells_which_end_came(void) {
+    int one[2], other[2];
+    open_unix_pair(SOCK_DGRAM, one);
+    open_unix_pair(SOCK_DGRAM, other);
+    CHECK_INT(fsk_socket_wait_either(one[0], other[0], 0), 0);
+    CHECK_INT(fsk_socket_wait_either(one[0], -1, 0), 0);
+    CHECK_INT(fsk_socket_wait_either(one[0], other[0], 1000000), 0);
+    REQUIRE(send(other[1], "x", 1, 0) == 1);
+    CHECK_INT(fsk_socket_wait_either(one[0], other[0], FSK_FOREVER), FSK_READY);
+    CHECK_INT(fsk_socket_wait_either(one[0], -1, 0), 0);
+    REQUIRE(send(one[1], "x", 1, 0) == 1);
+    CHECK_INT(fsk_socket_wait_either(one[0], -1, FSK_FOREVER), FSK_READY);
+    REQUIRE(shutdown(one[0], SHUT_RD) == 0);
+    CHECK_INT(fsk_socket_wait_either(one[0], -1, FSK_FOREVER), FSK_READY | FSK_HUNG_UP);
+    CHECK_INT(fsk_socket_wait_either(-1, other[0], FSK_FOREVER), FSK_READY);
+    close_pair(one);
+    close_pair(other);
+}
+
 int main(void) {
     stay_on_one_cpu();
     RUN(test_accept_tcp_ipv4_gives_the_peer);
@@ -420,5 +439,6 @@ int main(void) {
     RUN(test_drops_counts_what_a_filter_refused);
     RUN(test_drops_of_unix_socket_are_none);
     RUN(test_drops_of_wrong_descriptor_gives_its_error);
+    RUN(test_socket_wait_either_tells_which_end_came);
     return check_report();
 }

@@ -15,7 +15,10 @@ from typing import Any
 import pytest
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
-MARKED = "before\n<!-- bench:begin -->\noutdated\n<!-- bench:end -->\nafter\n"
+MARKED = (
+    "before\n<!-- bench:begin -->\noutdated\n<!-- bench:end -->\nbetween\n"
+    "<!-- bench-batches:begin -->\nalso outdated\n<!-- bench-batches:end -->\nafter\n"
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the benchmark is Linux only")
 
@@ -25,11 +28,14 @@ def call(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=18, check=False)
 
 
-def measure(target: Path, name: str) -> dict[str, Any]:
+def measure(
+    target: Path, names: str, suite: str = "plain-calls", seconds: float = 0.05
+) -> dict[str, Any]:
+    """The results of the cases of a suite whose whole names match."""
     pytest.importorskip("rich")
     done = call(
-        "run.py", "--quick", "--seconds-per-case", "0.05", "--only", f"^{name}$",
-        "--json", target, "--no-chart",
+        "run.py", "--quick", "--seconds-per-case", seconds, "--suite", suite,
+        "--only", f"^({names})$", "--json", target, "--no-chart",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     results: dict[str, Any] = json.loads(target.read_text(encoding="utf-8"))
@@ -44,11 +50,20 @@ def results_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
+@pytest.fixture(scope="module")
+def batches_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of a few real cases of batches, one that looks for a rate among them."""
+    target = tmp_path_factory.mktemp("bench") / "batches.json"
+    names = "recv_batch 64 B, event loops|recv_batch 64 B|send_many 64 B|sustained 64 B, plain.*"
+    measure(target, names, "batches", seconds=0.02)
+    return target
+
+
 def test_list_names_every_case_once_without_measuring() -> None:
     done = call("run.py", "--list")
     assert done.returncode == 0, done.stderr
     names = [line.partition(":")[0] for line in done.stdout.splitlines()]
-    assert "recvfrom udp4 timeout" in names
+    assert {"recvfrom udp4 timeout", "send_many 64 B", "sustained 64 B, GSO sender"} <= set(names)
     assert len(names) == len(set(names)) > 50
 
 
@@ -56,6 +71,13 @@ def test_only_without_a_match_says_so_in_one_line() -> None:
     done = call("run.py", "--only", "no such case")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
+
+
+def test_json_for_two_suites_says_so_in_one_line(tmp_path: Path) -> None:
+    done = call("run.py", "--only", "recv", "--json", tmp_path / "results.json")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "--suite" in done.stderr
 
 
 def test_results_of_one_case_hold_every_peer_and_no_loss(results_file: Path) -> None:
@@ -84,17 +106,76 @@ def test_case_of_each_kind_loses_nothing(tmp_path: Path, name: str) -> None:
     assert [case["lost"] for case in results["cases"]] == [0]
 
 
+@pytest.mark.parametrize(
+    ("names", "count"),
+    [("(recv|read).*", 33), ("send.*", 11)],
+    ids=["receiving", "sending"],
+)
+def test_every_case_of_batches_loses_nothing(tmp_path: Path, names: str, count: int) -> None:
+    results = measure(tmp_path / "results.json", names, "batches", seconds=0.01)
+    assert results["failed"] == {}
+    assert [case["name"] for case in results["cases"] if case["lost"] > 0] == []
+    # Skipped is what a machine lacks: GSO and GRO, or NumPy.
+    assert len(results["cases"]) + len(results["skipped"]) == count
+    for case in results["cases"]:
+        assert list(case["peers"])[:4] == ["stdlib", "stdlib again", "fastsock", "floor"]
+
+
+def test_batches_have_event_loops_and_rates(batches_file: Path) -> None:
+    results = json.loads(batches_file.read_text(encoding="utf-8"))
+    (case,) = [case for case in results["cases"] if case["group"] == "event loops"]
+    assert "asyncio" in case["peers"]
+    assert case["peers"].keys() <= results["peers"].keys()
+    for rate in results["rates"]:
+        assert set(rate["receivers"]) > {"stdlib recvfrom", "recv_many", "recv_batch, GRO"}
+        for found in rate["receivers"].values():
+            assert found["datagrams_per_second"]["median"] >= 0
+
+
+def test_highest_rate_is_found_by_bisection() -> None:
+    sys.path.insert(0, str(BENCH))
+    try:
+        from rates import Step, highest
+    finally:
+        sys.path.remove(str(BENCH))
+    tried = []
+
+    def attempt(rate: float) -> Step:
+        tried.append(rate)
+        return Step(rate, rate <= 300_000, False)
+
+    assert 0.95 * 300_000 < highest(attempt, 1e6, 7).rate <= 300_000
+    assert len(tried) == 8
+    assert highest(attempt, 200_000, 7).rate == 200_000
+    assert highest(lambda rate: Step(rate, False, False), 1e6, 7).rate == 0
+
+
 def test_readme_is_rewritten_between_the_markers_only(results_file: Path, tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(MARKED, encoding="utf-8")
     assert call("report.py", "--readme", readme, results_file).returncode == 0
     text = readme.read_text(encoding="utf-8")
     assert text.startswith("before\n<!-- bench:begin -->\n| case |")
-    assert text.endswith("<!-- bench:end -->\nafter\n")
+    assert text.endswith(MARKED[MARKED.index("<!-- bench:end -->") :])
     assert "| recv udp4 blocking |" in text
-    assert "outdated" not in text
+    assert "\noutdated" not in text
     assert call("report.py", "--readme", readme, results_file).returncode == 0
     assert readme.read_text(encoding="utf-8") == text
+
+
+def test_readme_table_of_batches_has_markers_of_its_own(batches_file: Path, tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(MARKED, encoding="utf-8")
+    assert call("report.py", "--readme", readme, batches_file).returncode == 0
+    text = readme.read_text(encoding="utf-8")
+    kept, _, table = text.partition("<!-- bench-batches:begin -->\n")
+    assert kept == MARKED.partition("<!-- bench-batches:begin -->\n")[0]
+    assert table.startswith("| case | stdlib loop |")
+    assert "| recv_batch 64 B | recvfrom |" in table
+    assert "asyncio" in table
+    assert "| sustained 64 B, plain sender |" in table
+    assert table.endswith("<!-- bench-batches:end -->\nafter\n")
+    assert call("report.py", "--readme", readme, "--check", batches_file).returncode == 0
 
 
 def test_check_fails_where_readme_and_results_differ(results_file: Path, tmp_path: Path) -> None:
@@ -121,14 +202,21 @@ def test_readme_without_markers_is_an_error_that_names_them(
     assert "bench:begin" in done.stderr
 
 
-def test_chart_of_the_same_results_has_the_same_bytes(results_file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("results", "name"),
+    [("results_file", b"recv udp4 blocking"), ("batches_file", b"recv_batch 64 B")],
+    ids=["plain-calls", "batches"],
+)
+def test_chart_of_the_same_results_has_the_same_bytes(
+    request: pytest.FixtureRequest, tmp_path: Path, results: str, name: bytes
+) -> None:
     pytest.importorskip("matplotlib")
     charts = [tmp_path / "one.svg", tmp_path / "two.svg"]
     for chart in charts:
-        done = call("report.py", "--chart", chart, results_file)
+        done = call("report.py", "--chart", chart, request.getfixturevalue(results))
         assert done.returncode == 0, done.stderr
     assert charts[0].read_bytes() == charts[1].read_bytes()
-    assert b"recv udp4 blocking" in charts[0].read_bytes()
+    assert name in charts[0].read_bytes()
 
 
 def test_missing_compiler_is_one_line_that_names_the_package(tmp_path: Path) -> None:
@@ -152,6 +240,9 @@ def test_missing_compiler_is_one_line_that_names_the_package(tmp_path: Path) -> 
 
 def test_readme_table_is_what_the_kept_results_give() -> None:
     pytest.importorskip("rich")
-    kept = BENCH / "results" / "plain-calls.json"
-    done = call("report.py", "--readme", BENCH.parent / "README.md", "--check", kept)
-    assert done.returncode == 0, done.stderr
+    files = (BENCH / "results").glob("*.json")
+    kept = [file for file in files if not file.name.startswith("latest")]
+    assert BENCH / "results" / "plain-calls.json" in kept
+    for file in kept:
+        done = call("report.py", "--readme", BENCH.parent / "README.md", "--check", file)
+        assert done.returncode == 0, done.stdout + done.stderr

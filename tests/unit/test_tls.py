@@ -32,7 +32,7 @@ CALLS = {
 }
 # Of these ssl has its own, or they carry no data.
 OTHERS = {"setsockopt", "connect", "connect_ex", "detach", "dup", "detach_stdlib", "drops"}
-OTHERS |= {"get_readahead", "pending", "readahead_discarded", "truncated"}
+OTHERS |= {"get_readahead", "gso_refused", "pending", "readahead_discarded", "truncated"}
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ import fastsock
 from unit.calls import each_plain_receive, fill
 
 WAIT = 1  # seconds
-# Seconds of the waiting thread. A wait that spins takes nearly all of WAIT; one that looks again now and then takes a few
-# hundredths, most of them the sanitizers' and the machine's own.
+# Seconds of the waiting thread. A wait that spins takes nearly all of WAIT; one that looks again
+# now and then takes a few hundredths, most of them the sanitizers' and the machine's own.
 CPU_LIMIT = 0.25
 IP_RECVERR = 11  # linux/in.h
 SO_PEEK_OFF = 42  # asm-generic/socket.h

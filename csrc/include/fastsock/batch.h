@@ -66,6 +66,16 @@ FSK_API int fsk_batch_new(struct fsk_batch **batch, uint32_t capacity, uint32_t 
 /* Free a batch and everything its columns point to. NULL is allowed. */
 FSK_API void fsk_batch_free(struct fsk_batch *batch);
 
+/*
+ * Cut the memory of a batch anew, and forget its messages.
+ *
+ *   capacity     in   rows, at least 1 and at most those it was made with
+ *   max_message  in   bytes, at least 1; capacity * max_message at most as it was made with
+ *
+ * Returns 0, -EINVAL or -ENOSPC; on an error the batch is as before.
+ */
+FSK_API int fsk_batch_reshape(struct fsk_batch *batch, uint32_t capacity, uint32_t max_message);
+
 /* Forget the messages; metadata stays as it is. */
 FSK_API void fsk_batch_clear(struct fsk_batch *batch);
 

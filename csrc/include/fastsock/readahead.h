@@ -14,6 +14,10 @@ extern "C" {
 /* Kernel buffers that one system call takes at most. */
 #define FSK_READAHEAD_BUFFERS 64
 
+/* Rows, or a few more, after which fsk_readahead_receive returns though more may be queued: about a
+ * millisecond, as callers may hold a lock. */
+#define FSK_READAHEAD_ROWS 1024
+
 /*
  * A queue of datagrams that were taken from a UDP socket ahead of the calls that ask for them, with
  * UDP_GRO where the kernel has it: trains of datagrams come in one buffer and are given one by one.
@@ -96,7 +100,7 @@ FSK_API void fsk_readahead_clear(struct fsk_readahead *readahead);
  *   flags  in  MSG_DONTWAIT, or 0 to wait as fsk_readahead_fill; waits only while batch is empty
  *
  * Returns the rows appended, 0 at the end after shutdown(2), or -errno when there is none: -EINVAL
- * for a full batch, else as recvmsg(2).
+ * for a full batch, else as recvmsg(2). Returns after FSK_READAHEAD_ROWS at the latest. While batch holds rows, an error of the socket is left for a call with an empty one.
  */
 FSK_API int fsk_readahead_receive(struct fsk_readahead *readahead, int fd, int flags,
                                   struct fsk_batch *batch);

@@ -56,13 +56,15 @@ struct fsk_outgoing {
  *   messages      in      count of them; nothing is copied
  *   segmentation  in/out  of this UDP socket: runs of equal size and destination leave as one
  *                         segmented send (GSO); NULL: never
+ *   error         out     -errno that the next message met; 0: all were sent. -EAGAIN also where
+ *                         the descriptor waits, when a signal has cut a wait short
  *
- * Returns how many were sent, from the first on, or when none was, -errno as above. Fewer than count:
- * the next one met an error, which is not kept; it is met again if it persists. Returns 0 only for a
- * count of 0. Source: sendmmsg(2), udp(7).
+ * Returns how many were sent, from the first on, or when none was, *error. An error is not kept: the
+ * next message meets it again if it persists. Returns 0 only for a count of 0.
+ * Source: sendmmsg(2), udp(7).
  */
 FSK_API ssize_t fsk_send_batch(int fd, const struct fsk_outgoing *messages, size_t count, int flags,
-                               struct fsk_segmentation *segmentation);
+                               struct fsk_segmentation *segmentation, int *error);
 
 #ifdef __cplusplus
 }

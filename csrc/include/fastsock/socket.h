@@ -47,6 +47,21 @@ FSK_API int fsk_socket_accept(int fd, struct fsk_address *peer);
  */
 FSK_API int fsk_socket_wait(int fd, enum fsk_wait what, int64_t timeout_ns);
 
+/* What fsk_socket_wait_either found; bits. */
+enum fsk_readiness {
+    FSK_READY = 1,   /* one of the two would tell more */
+    FSK_HUNG_UP = 2, /* fd will receive nothing more: shutdown(2), where the system tells */
+};
+
+/*
+ * Wait until one of two descriptors is readable, in error or hung up, as fsk_socket_wait.
+ *
+ *   other  in  below 0: none
+ *
+ * Returns bits of fsk_readiness, 0 when the time is over, or -EINTR.
+ */
+FSK_API int fsk_socket_wait_either(int fd, int other, int64_t timeout_ns);
+
 /*
  * Whether calls on a descriptor wait: it lacks O_NONBLOCK. The mode belongs to the open file, so
  * another process that shares it can change it at any time.

@@ -3,12 +3,12 @@
 cimport cython
 import _socket
 
-from libc.errno cimport EAGAIN, ECONNABORTED
+from libc.errno cimport ECONNABORTED
 
 from fastsock.native.address cimport to_python
 from fastsock.native.descriptor cimport build_like, method_of, number, serves, stdlib
 from fastsock.native.libfastsock cimport (
-    FSK_WAIT_READABLE, fsk_address, fsk_socket_accept, fsk_socket_is_blocking, fsk_socket_wait,
+    FSK_WAIT_READABLE, fsk_address, fsk_socket_accept, fsk_socket_is_blocking,
 )
 from fastsock.native.waiting cimport OWN_TIMEOUT, Operation, perform
 
@@ -41,24 +41,12 @@ cdef tuple native_accept_pair(object sock):
     return (build_like(sock, fd), address)
 
 
-cdef int accept_next(object sock, fsk_address *peer) except? -1:
-    """Another connection, without waiting; -2 when there is none, or an error that will come again.
-
-    A listener that waits is asked for readiness first: only if another process takes the connection
-    between the two calls does this one wait, with the GIL given up.
-    """
-    cdef int fd, result
-    while True:
-        fd = number(sock)
-        with nogil:
-            if fsk_socket_wait(fd, FSK_WAIT_READABLE, 0) == 1:
-                result = fsk_socket_accept(fd, peer)
-            else:
-                result = -EAGAIN
-        if result >= 0:
-            return result
-        if result != -ECONNABORTED:
-            return -2
+cdef int accept_next(object sock, fsk_address *peer) noexcept:
+    """Another connection of a listener that does not wait, or -errno."""
+    cdef int result = -ECONNABORTED
+    while result == -ECONNABORTED:
+        result = fsk_socket_accept(number(sock), peer)
+    return result
 
 
 @cython.final
@@ -83,7 +71,8 @@ cdef class Methods:
         """Accept up to count connections: a list of (socket, address).
 
         Waits for the first as ``accept`` does, then takes what else is queued. A connection that
-        its peer has aborted meanwhile is left out.
+        its peer has aborted meanwhile is left out. On a listener without a timeout it is one: no
+        system call takes a connection from it without perhaps waiting for the next.
 
         Raises
         ------
@@ -103,7 +92,7 @@ cdef class Methods:
             except ConnectionAbortedError:
                 continue
             connections.append((build_like(self, fd), to_python(&peer)))
-        while len(connections) < count:
+        while len(connections) < count and fsk_socket_is_blocking(number(self)) == 0:
             fd = accept_next(self, &peer)
             if fd < 0:
                 break

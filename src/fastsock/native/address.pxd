@@ -19,6 +19,7 @@ cdef object last_ip6_tuple
 
 cdef object make_python(const fsk_address *address)
 cdef bint from_python(object value, int family, fsk_address *address) except -1
+cdef int resolve(object value, int family, fsk_address *address) except -1
 
 
 cdef inline object to_python(const fsk_address *address):

@@ -11,6 +11,7 @@ What follows
     hold is made or parsed as CPython does, or left to CPython altogether.
 """
 cimport cython
+from cpython.buffer cimport Py_buffer, PyBuffer_Release
 from cpython.bytes cimport (
     PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
 )
@@ -21,11 +22,14 @@ from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_CheckExact
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, strlen
 
+import _socket
+import operator
 import os
 
+from fastsock.native.arguments cimport pin_data
 from fastsock.native.interpreter cimport PyUnicode_DecodeFSDefaultAndSize
 from fastsock.native.libfastsock cimport (
-    AF_UNIX, FSK_HOST_SIZE, fsk_address_equal,
+    AF_UNIX, FSK_HOST_SIZE, SOCK_DGRAM, fsk_address_equal,
     fsk_address_format_host, fsk_address_hash, fsk_address_is_abstract, fsk_address_parse_host,
     fsk_address_path, fsk_address_set_path, htonl, ntohl, ntohs, sockaddr_in6,
 )
@@ -255,3 +259,58 @@ cdef bint host_from_python(tuple value, int family, fsk_address *address) except
         address.name.ip6.sin6_scope_id = <uint32_t>scope
     destinations.store(value, family, slot, address)
     return True
+
+
+cdef int resolve(object value, int family, fsk_address *address) except -1:
+    """Fill address with what CPython makes of value: names are looked up, the rest is refused."""
+    if from_python(value, family, address):
+        return 0
+    if family == AF_UNIX:
+        return resolve_path(value, address)
+    if not isinstance(value, tuple):
+        raise TypeError(f"an address is a tuple (host, port), not {type(value).__name__}")
+    if not 2 <= len(value) <= (2 if family == AF_INET else 4):
+        raise TypeError("an address is a tuple (host, port)" if family == AF_INET else
+                        "an address is a tuple (host, port[, flowinfo[, scope_id]])")
+    host = encode_host(value[0])
+    port = operator.index(value[1])
+    rest = [operator.index(number) & 0xffffffff for number in value[2:]]
+    if not 0 <= port <= 0xffff:
+        raise OverflowError("port must be 0-65535.")
+    if rest and rest[0] > 0xfffff:
+        raise OverflowError("flowinfo must be 0-1048575.")
+    if host in (b"<broadcast>", b"255.255.255.255"):
+        if family == AF_INET6:
+            raise OSError("address family mismatched")
+        host = b"255.255.255.255"
+    elif host == b"":
+        host = b"0.0.0.0" if family == AF_INET else b"::"
+    found = _socket.getaddrinfo(host, port, family, SOCK_DGRAM)[0][4]
+    from_python((*found[:2], *rest, *found[len(value):]), family, address)
+    return 0
+
+
+cdef bytes encode_host(object host):
+    if isinstance(host, str):
+        try:
+            host = host.encode("ascii" if host.isascii() else "idna")
+        except UnicodeError:
+            raise TypeError("encoding of hostname failed") from None
+    elif not isinstance(host, (bytes, bytearray)):
+        raise TypeError(f"the host of an address is a str, not {type(host).__name__}")
+    if b"\0" in host:
+        raise TypeError("host name must not contain null character")
+    return bytes(host)
+
+
+cdef int resolve_path(object path, fsk_address *address) except -1:
+    cdef Py_buffer view
+    if isinstance(path, str):
+        encoded = os.fsencode(path)
+    else:
+        pin_data(path, &view)  # bytes() would make something of an int or a list
+        encoded = PyBytes_FromStringAndSize(<const char *>view.buf, view.len)
+        PyBuffer_Release(&view)
+    if not path_from_python(encoded, address):
+        raise OSError("AF_UNIX path too long")
+    return 0

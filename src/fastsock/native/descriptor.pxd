@@ -57,7 +57,7 @@ cdef inline bint serves(object sock) except -1:
 cdef inline PyObject *state_of(object sock) noexcept:
     """The State of a fastsock.socket, borrowed: it lives as long as sock. NULL: none so far."""
     cdef PyTypeObject *cls = Py_TYPE(sock)
-    if cls != stdlib.drop_in_type and not is_drop_in(sock):
+    if cls != stdlib.drop_in_type and (cls == stdlib.stdlib_type or not is_drop_in(sock)):
         return NULL
     return (<PyObject **>(<char *><PyObject *>sock + stdlib.state_offset))[0]
 

@@ -9,6 +9,7 @@ What follows
     settimeout need no word with us.
 """
 import _socket
+import os
 import sys
 import types
 
@@ -82,10 +83,14 @@ cdef PyMemberDef *state_member = NULL
 
 
 def set_drop_in_class(cls):
-    """Tell the class fastsock.socket: its slot ``_state`` holds what it keeps beside CPython's."""
+    """Tell the class fastsock.socket: its slot ``_state`` holds what it keeps beside CPython's.
+
+    The slot loses its name: nobody may put another object there, and a subclass may use the name.
+    """
     global drop_in_class, state_member
     state_member = member(cls, "_state")
     stdlib.state_offset = state_member.offset
+    del cls._state
     drop_in_class = cls
     stdlib.drop_in_type = <PyTypeObject *>cls
 
@@ -155,6 +160,27 @@ cdef object build_like(object sock, int fd):
     PyMember_SetOne(<char *><PyObject *>built, io_refs_member, 0)
     PyMember_SetOne(<char *><PyObject *>built, closed_member, False)
     return built
+
+
+def borrowing(sock, function, *arguments, **keywords):
+    """function(sock, ...), where sock may be a descriptor: that stays open, in the mode it is.
+
+    Here and not in Python, where a signal handler that raises between two instructions would leave
+    a socket object that closes the descriptor.
+    """
+    cdef object borrowed
+    cdef bint is_blocking
+    if isinstance(sock, _socket.socket):
+        return function(sock, *arguments, **keywords)
+    if not isinstance(sock, int):
+        raise TypeError(f"a socket or a descriptor is required, not '{type(sock).__name__}'")
+    is_blocking = os.get_blocking(sock)  # asked first: a default timeout would change it
+    borrowed = _socket.socket(fileno=sock)
+    try:
+        borrowed.settimeout(None if is_blocking else 0.0)
+        return function(borrowed, *arguments, **keywords)
+    finally:
+        borrowed.detach()
 
 
 cdef object method_of(object cls, object name):

@@ -70,4 +70,16 @@ static inline void fastsock_store(unsigned char *count, unsigned value) {
     __atomic_store_n(count, (unsigned char)value, __ATOMIC_RELAXED);
 }
 
+/* Counts that must be right: plain where the GIL guards them. */
+static inline void fastsock_add(Py_ssize_t *count, Py_ssize_t value) {
+#ifdef Py_GIL_DISABLED
+    __atomic_add_fetch(count, value, __ATOMIC_ACQ_REL);
+#else
+    *count += value;
+#endif
+}
+static inline Py_ssize_t fastsock_count(const Py_ssize_t *count) {
+    return __atomic_load_n(count, __ATOMIC_ACQUIRE);
+}
+
 #endif

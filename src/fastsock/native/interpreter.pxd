@@ -55,3 +55,5 @@ cdef extern from "interpreter.h":
     fastsock_scratch_memory *fastsock_scratch() noexcept nogil
     unsigned fastsock_load(const unsigned char *count) noexcept nogil
     void fastsock_store(unsigned char *count, unsigned value) noexcept nogil
+    void fastsock_add(Py_ssize_t *count, Py_ssize_t value) noexcept nogil
+    Py_ssize_t fastsock_count(const Py_ssize_t *count) noexcept nogil

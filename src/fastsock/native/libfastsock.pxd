@@ -121,6 +121,7 @@ cdef extern from "fastsock/fastsock.h" nogil:
 
     int fsk_batch_new(fsk_batch **batch, uint32_t capacity, uint32_t max_message, uint64_t key)
     void fsk_batch_free(fsk_batch *batch)
+    int fsk_batch_reshape(fsk_batch *batch, uint32_t capacity, uint32_t max_message)
     void fsk_batch_clear(fsk_batch *batch)
     size_t fsk_batch_size(const fsk_batch *batch)
     void fsk_batch_source(const fsk_batch *batch, uint32_t index, fsk_address *address)
@@ -130,6 +131,7 @@ cdef extern from "fastsock/fastsock.h" nogil:
 
     enum:
         FSK_READAHEAD_BUFFERS
+        FSK_READAHEAD_ROWS
 
     struct fsk_readahead:
         pass
@@ -168,7 +170,7 @@ cdef extern from "fastsock/fastsock.h" nogil:
         const fsk_address *destination
 
     ssize_t fsk_send_batch(int fd, const fsk_outgoing *messages, size_t count, int flags,
-                           fsk_segmentation *segmentation)
+                           fsk_segmentation *segmentation, int *error)
 
     enum fsk_wait:
         FSK_WAIT_READABLE
@@ -176,6 +178,10 @@ cdef extern from "fastsock/fastsock.h" nogil:
 
     int fsk_socket_accept(int fd, fsk_address *peer)
     int fsk_socket_wait(int fd, fsk_wait what, int64_t timeout_ns)
+    enum:
+        FSK_HUNG_UP
+
+    int fsk_socket_wait_either(int fd, int other, int64_t timeout_ns)
     int fsk_socket_is_blocking(int fd)
     int fsk_socket_receive_low_water(int fd)
     int fsk_socket_drops(int fd, uint32_t *drops)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """set_metadata and drops: what the kernel tells of messages and losses."""
 cimport cython
-from libc.errno cimport EOPNOTSUPP
+from libc.errno cimport EBADF, EOPNOTSUPP
 from libc.stdint cimport uint32_t
 
 from fastsock.native.descriptor cimport family, int_member, method_of, number, serves, stdlib
@@ -83,22 +83,24 @@ cdef class Methods:
         The kernel's 32-bit number, widened as long as this is called before it has wrapped twice.
         Source: SO_MEMINFO, Linux 4.12.
         """
-        cdef State state
+        cdef State state = need_state(self)
         cdef uint32_t now = 0
         cdef int result
+        if number(self) < 0:
+            raise_error(-EBADF)
         if serves(self) and family(self) == AF_UNIX:
             return 0
-        result = fsk_socket_drops(number(self), &now)
+        # Asked and compared in one: an older number after a newer one would count 2^32 more.
+        with cython.critical_section(state):
+            result = fsk_socket_drops(number(self), &now)
+            if result >= 0:
+                state.drops += <uint32_t>(now - state.last_drops)
+                state.last_drops = now
+                return state.drops
         if result == -EOPNOTSUPP:
             raise CapabilityError(EOPNOTSUPP, "drops: this system does not count them by socket; "
                                   "see netstat -su for all together")
-        if result < 0:
-            raise_error(result)
-        state = need_state(self)
-        with cython.critical_section(state):
-            state.drops += <uint32_t>(now - state.last_drops)
-            state.last_drops = now
-            return state.drops
+        raise_error(result)
 
 
 set_metadata = method_of(Methods, "set_metadata")

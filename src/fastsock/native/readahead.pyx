@@ -6,32 +6,36 @@ Facts
     A receive that waits can't fill it: other threads must get at what is queued meanwhile.
 What follows
     The queue is touched only in critical sections, in which nothing waits: it is filled without
-    waiting. A call that finds nothing waits outside, in a peek at nothing, which ends when a
-    receive would, whatever the reason; then it looks again, as another thread may have been first.
+    waiting. A call that finds nothing waits outside, for the kernel or for what another thread has
+    read ahead (wakeup.pyx), and looks again.
 """
 cimport cython
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
-from libc.errno cimport EAGAIN, EBUSY, EINTR, EOPNOTSUPP
+from libc.errno cimport EAGAIN, EBADF, EBUSY, EINTR, EOPNOTSUPP
 from libc.string cimport memcpy
 
 import os
 
-from fastsock.native.descriptor cimport method_of, number, refuse
+from fastsock.native.descriptor cimport method_of, number, refuse, timeout_ns
 from fastsock.native.errors cimport raise_error
-from fastsock.native.interpreter cimport FASTSOCK_CMSG_CLOEXEC, FASTSOCK_ERRQUEUE
-from fastsock.native.libfastsock cimport (
-    FSK_READAHEAD_BUFFERS, MSG_CTRUNC, MSG_DONTWAIT, MSG_OOB, MSG_PEEK, MSG_TRUNC, fsk_batch,
-    fsk_control, fsk_control_next, fsk_control_put, fsk_control_space, fsk_datagram, fsk_readahead,
-    fsk_readahead_clear, fsk_readahead_fill, fsk_readahead_first, fsk_readahead_free,
-    fsk_readahead_new, fsk_readahead_pending, fsk_readahead_pop, fsk_readahead_receive,
-    fsk_readahead_start, fsk_readahead_stop, fsk_receive_from,
+from fastsock.native.interpreter cimport (
+    FASTSOCK_CMSG_CLOEXEC, FASTSOCK_ERRQUEUE, fastsock_count,
 )
-from fastsock.native.state cimport found_state, need_state, reads_ahead
-from fastsock.native.waiting cimport Operation, make_way, perform, prepare_receive
+from fastsock.native.libfastsock cimport (
+    FSK_READAHEAD_BUFFERS, FSK_READAHEAD_ROWS, MSG_CTRUNC, MSG_DONTWAIT, MSG_OOB, MSG_PEEK,
+    MSG_TRUNC, fsk_batch, fsk_control, fsk_control_next, fsk_control_put, fsk_control_space,
+    fsk_datagram, fsk_readahead, fsk_readahead_clear, fsk_readahead_fill, fsk_readahead_first,
+    fsk_readahead_free, fsk_readahead_new, fsk_readahead_pending, fsk_readahead_pop,
+    fsk_readahead_receive, fsk_readahead_start, fsk_readahead_stop,
+)
+from fastsock.native.state cimport found_state, need_state
+from fastsock.native.waiting cimport OWN_TIMEOUT, make_way
+from fastsock.native.wakeup cimport Patience, pass_on, release, wait_for_datagram
 
 cdef enum:
+    ENDED = -100000  # in place of a -errno: the socket will give no datagram any more
     CONTROL_MAXIMUM = 512  # bytes, more than a datagram's control data in the queue
 
 cdef unsigned forks = 0  # that made this process, since the module was loaded
@@ -52,6 +56,8 @@ cdef bint has_queue(State state) noexcept:
     if state.forks != forks:
         # What is queued was the parent's to receive; the kernel's queue is shared.
         fsk_readahead_clear(state.queue)
+        state.close_pipe()
+        state.waiting = 0
         state.forks = forks
     if state.buffers == 0 and fsk_readahead_pending(state.queue) == 0:
         fsk_readahead_free(state.queue)
@@ -66,14 +72,15 @@ cdef ssize_t fill_queue(State state, int fd) noexcept:
     Returns the datagrams queued, 0 when there is no queue (any more), or -errno of a receive that
     does not wait.
     """
-    cdef ssize_t filled = 0
+    cdef ssize_t filled
     if not has_queue(state):
         return 0
     filled = fsk_readahead_pending(state.queue)
-    while filled == 0:  # of a receive that does not wait, 0 is no end
+    if filled == 0:
         filled = fsk_readahead_fill(state.queue, fd, MSG_DONTWAIT)
         state.has_filled = filled > 0
-    return filled
+    # 0 is what systems other than Linux give after shutdown.
+    return filled if filled != 0 else ENDED
 
 
 cdef inline int make_way_after_fill(State state) except -1:
@@ -83,25 +90,14 @@ cdef inline int make_way_after_fill(State state) except -1:
     return 0
 
 
-cdef ssize_t run_peek(Operation *operation, int flags) noexcept nogil:
-    cdef char nothing
-    return fsk_receive_from(operation.fd, &nothing, 0, operation.flags | flags | MSG_PEEK,
-                            operation.address)
-
-
-cdef void prepare_wait(Operation *operation, object sock, int flags) noexcept:
-    prepare_receive(operation, sock, 0, flags & MSG_DONTWAIT)
-
-
-cdef bint wait_for_datagram(object sock, Operation *operation) except -1:
-    """Wait as a receive would. False: the end after shutdown, there is no datagram."""
-    cdef fsk_address source
-    source.length = 0
-    operation.length = 0
-    operation.address = &source
-    operation.try_first = False
-    perform(sock, operation, run_peek)
-    return source.length != 0
+cdef int prepare_wait(Patience *patience, object sock, int flags) except -1:
+    patience.timeout_ns = OWN_TIMEOUT
+    if flags & MSG_DONTWAIT and timeout_ns(sock) < 0:
+        patience.timeout_ns = 0
+    patience.deadline_ns = 0
+    patience.refusals = 0
+    patience.is_over = False
+    return 0
 
 
 cdef inline void copy_source(const fsk_datagram *datagram, fsk_address *source) noexcept:
@@ -119,26 +115,28 @@ cdef inline void finish(State state, const fsk_datagram *datagram, size_t room,
         fsk_readahead_pop(state.queue)
 
 
-cdef bint has_ended(object sock, ssize_t status, Operation *waiting) except -1:
+cdef bint has_ended(object sock, State state, ssize_t status, Patience *patience) except -1:
     """Act on a -errno of the queue: raise it, or wait. True: the socket has ended."""
+    if status == ENDED:
+        return True
     if status == -EINTR:
         PyErr_CheckSignals()
         return False
     if status != -EAGAIN:
         raise_error(status)
-    return not wait_for_datagram(sock, waiting)
+    return not wait_for_datagram(sock, state, patience)
 
 
 cdef bytes receive_ahead(object sock, size_t bufsize, int flags, fsk_address *source):
     """The next datagram, cut at bufsize. None: the call is one for the kernel after all."""
     cdef State state = found_state(sock)
-    cdef Operation waiting
+    cdef Patience patience
     cdef fsk_datagram datagram
     cdef ssize_t status
     cdef bytes data
     if flags & (FASTSOCK_ERRQUEUE | MSG_OOB):
         return None
-    prepare_wait(&waiting, sock, flags)
+    prepare_wait(&patience, sock, flags)
     while True:
         with cython.critical_section(state):
             status = fill_queue(state, number(sock))
@@ -148,12 +146,13 @@ cdef bytes receive_ahead(object sock, size_t bufsize, int flags, fsk_address *so
                                                  min(datagram.length, bufsize))
                 copy_source(&datagram, source)
                 finish(state, &datagram, bufsize, flags)
+                pass_on(state)
         if status > 0:
             make_way_after_fill(state)
             return data
         if status == 0:
             return None
-        if has_ended(sock, status, &waiting):
+        if has_ended(sock, state, status, &patience):
             if source != NULL:
                 source.length = 0
             return b""
@@ -208,22 +207,23 @@ cdef ssize_t receive_ahead_message(object sock, fsk_message *message, int flags)
     Returns -2 when the call is one for the kernel after all.
     """
     cdef State state = found_state(sock)
-    cdef Operation waiting
+    cdef Patience patience
     cdef ssize_t status, received = 0
     if flags & (FASTSOCK_ERRQUEUE | MSG_OOB):
         return -2
-    prepare_wait(&waiting, sock, flags)
+    prepare_wait(&patience, sock, flags)
     while True:
         with cython.critical_section(state):
             status = fill_queue(state, number(sock))
             if status > 0:
                 received = copy_message(state, message, flags)
+                pass_on(state)
         if status > 0:
             make_way_after_fill(state)
             return received
         if status == 0:
             return -2
-        if has_ended(sock, status, &waiting):
+        if has_ended(sock, state, status, &patience):
             message.control_length = 0
             message.flags = 0
             if message.address != NULL:
@@ -231,42 +231,50 @@ cdef ssize_t receive_ahead_message(object sock, fsk_message *message, int flags)
             return 0
 
 
-cdef ssize_t receive_ahead_batch(object sock, fsk_batch *filled, Operation *waiting) except -1:
-    """Append to filled, waiting as waiting says: the rows appended, 0 at the end after shutdown.
+cdef ssize_t receive_ahead_batch(object sock, fsk_batch *filled, Patience *patience) except -1:
+    """Append to filled, waiting as patience says: the rows appended, 0 at the end after shutdown.
 
     Returns -2 when there is no queue any more.
     """
     cdef State state = found_state(sock)
-    cdef ssize_t status
+    cdef ssize_t status, received = 0
     while True:
         with cython.critical_section(state):
             if not has_queue(state):
-                return -2
+                return received if received > 0 else -2
             status = fsk_readahead_receive(state.queue, number(sock), MSG_DONTWAIT, filled)
+            pass_on(state)
         if status > 0:
-            make_way()
-            return status
-        if status < 0 and has_ended(sock, status, waiting):
+            make_way()  # after a thousand rows or so
+            received += status
+            if status < FSK_READAHEAD_ROWS or filled.count == filled.capacity:
+                return received
+        elif received > 0:
+            return received
+        elif has_ended(sock, state, status if status != 0 else ENDED, patience):
             return 0
 
 
 cdef int start(object sock, State state, unsigned buffers) except -1:
-    """Read ahead from now on. An old queue is kept: its datagrams come first."""
+    """Read ahead from now on; in a critical section on state."""
     cdef fsk_readahead *queue = NULL
     cdef int result
-    if state.queue != NULL and state.buffers == buffers:
+    if state.buffers == buffers:
         return 0
-    if state.queue != NULL:
-        raise OSError(EBUSY, "datagrams of the last read-ahead are queued: switch it off, and "
-                      "receive until pending() is 0, before it is set anew")
+    if has_queue(state) and fsk_readahead_pending(state.queue) == 0:
+        stop(sock, state)
+    if has_queue(state):
+        raise OSError(EBUSY, "datagrams that were read ahead are queued: call set_readahead(0) and "
+                      "receive until pending() is 0 first")
+    if fastsock_count(&state.receiving) > 0:
+        raise OSError(EBUSY, "another thread is in a receive on this socket, and would get a train "
+                      "of datagrams as one: set read-ahead before the threads start")
     result = fsk_readahead_new(&queue, buffers)
     if result < 0:
         raise_error(result)
     result = fsk_readahead_start(queue, number(sock))
     if result < 0:
         fsk_readahead_free(queue)
-        if result != -EOPNOTSUPP:
-            raise_error(result)
         raise OSError(EOPNOTSUPP, "only UDP sockets can read ahead; call recv_many or recv_batch")
     state.queue = queue
     state.buffers = buffers
@@ -275,12 +283,10 @@ cdef int start(object sock, State state, unsigned buffers) except -1:
 
 
 cdef int stop(object sock, State state) except -1:
+    """What is read ahead stays in the queue; in a critical section on state."""
     cdef int result
-    if state.queue == NULL or state.buffers == 0:
+    if not has_queue(state) or state.buffers == 0:
         return 0
-    if state.forks != forks:
-        fsk_readahead_clear(state.queue)
-        state.forks = forks
     result = fsk_readahead_stop(state.queue, number(sock))
     if result == -EBUSY:
         raise OSError(EBUSY, "datagrams come faster than the kernel's queue can be emptied; "
@@ -288,6 +294,8 @@ cdef int stop(object sock, State state) except -1:
     if result < 0:
         raise_error(result)
     state.buffers = 0
+    has_queue(state)  # frees an empty one
+    pass_on(state)
     return 0
 
 
@@ -303,6 +311,8 @@ def discard(sock, /):
             fsk_readahead_free(state.queue)
             state.queue = NULL
             state.buffers = 0
+            pass_on(state)
+        release(state)
 
 
 def discarded(sock, /):
@@ -313,7 +323,12 @@ def discarded(sock, /):
 
 def refuse_sharing(sock, what, /):
     """Raise while sock reads ahead: another descriptor would get trains of datagrams as one."""
-    if reads_ahead(sock):
+    cdef State state = found_state(sock)
+    cdef bint is_busy = False
+    if state is not None:
+        with cython.critical_section(state):
+            is_busy = has_queue(state)
+    if is_busy:
         raise OSError(EBUSY, f"{what}: the socket reads ahead; call set_readahead(0) and receive "
                       "until pending() is 0 first")
 
@@ -340,18 +355,21 @@ cdef class Methods:
         Raises
         ------
         OSError
-            EOPNOTSUPP: not a UDP socket. EBUSY: datagrams come faster than they can be moved, or
-            an old queue is not empty; nothing is lost. Or a pending error of the socket.
+            EOPNOTSUPP: not a UDP socket. EBUSY: another thread is in a receive; or datagrams come
+            faster than they can be moved, or an old queue is not empty, where nothing is lost. Or a
+            pending error of the socket.
         ValueError
             buffers is not 0..64.
 
         Notes
         -----
-        Memory: buffers x 64 KiB, mapped, and untouched until it is filled. While it is on, ``dup``,
-        ``detach`` and pickling raise OSError(EBUSY); after a fork the child's copy of the queue is
-        dropped. Source: udp(7), UDP_GRO, Linux 5.0.
+        Memory: buffers x 64 KiB, untouched until it is filled. While it is on, ``dup``, ``detach``
+        and pickling raise OSError(EBUSY); after a fork the child's copy of the queue is dropped.
+        Source: udp(7), UDP_GRO, Linux 5.0.
         """
         refuse(self)
+        if number(self) < 0:
+            raise_error(-EBADF)
         if buffers < 0 or buffers > FSK_READAHEAD_BUFFERS:
             raise ValueError(f"buffers must be 0 to {FSK_READAHEAD_BUFFERS}, not {buffers}")
         cdef State state = need_state(self)

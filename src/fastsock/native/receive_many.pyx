@@ -21,16 +21,21 @@ from fastsock.native.descriptor cimport int_member, is_drop_in, method_of, serve
 from fastsock.native.interpreter cimport FASTSOCK_CMSG_CLOEXEC
 from fastsock.native.libfastsock cimport (
     FSK_BATCH_TRUNCATED, FSK_NO_ADDRESS, MSG_DONTWAIT, MSG_TRUNC, SOCK_DGRAM, SOCK_SEQPACKET,
-    SOCK_STREAM, fsk_batch, fsk_batch_clear, fsk_receive_batch,
+    SOCK_STREAM, fsk_batch, fsk_batch_reshape, fsk_receive_batch,
 )
 from fastsock.native.readahead cimport receive_ahead_batch
-from fastsock.native.slab cimport Slab, addresses_of, make_slab
+from fastsock.native.slab cimport Slab, make_slab, sources_of
 from fastsock.native.state cimport State, found_state, need_state, reads_ahead
 from fastsock.native.waiting cimport OWN_TIMEOUT, Operation, perform, prepare_receive
+from fastsock.native.wakeup cimport Patience
 
 cdef enum:
     KEEP_GIL_MESSAGES = 1024  # about a millisecond
     SPARE_SLABS = 4
+    MOST_BYTES = 67108864  # of the messages of one list call
+    USUAL_ROWS = 1024
+    USUAL_BYTES = 4096
+    LARGEST = 0x7fffffff
 
 
 @cython.final
@@ -42,16 +47,23 @@ cdef class Spares:
         self.slabs = []
 
     cdef Slab take(self, Py_ssize_t count, Py_ssize_t bufsize):
+        """A slab for up to count messages of bufsize bytes; fewer, where that is too much."""
         cdef Slab slab
         cdef Py_ssize_t i
+        cdef Py_ssize_t rows = min(count, max(MOST_BYTES // bufsize, 1))
         with cython.critical_section(self):
             for i in range(len(self.slabs)):
                 slab = self.slabs[i]
-                if slab.filled.capacity == count and slab.filled.max_message == bufsize:
+                if fsk_batch_reshape(slab.filled, rows, bufsize) == 0:
                     del self.slabs[i]
-                    fsk_batch_clear(slab.filled)
+                    slab.sources = None
                     return slab
-        return make_slab(count, bufsize)
+        # Of the usual size: the next call may want more than this one.
+        if rows * bufsize <= USUAL_ROWS * USUAL_BYTES and rows <= USUAL_ROWS:
+            slab = make_slab(USUAL_ROWS, USUAL_BYTES)
+            fsk_batch_reshape(slab.filled, rows, bufsize)
+            return slab
+        return make_slab(rows, bufsize)
 
     cdef int give_back(self, Slab slab) except -1:
         with cython.critical_section(self):
@@ -103,22 +115,25 @@ cdef ssize_t run_receive_batch(Operation *operation, int flags) noexcept nogil:
                              <fsk_batch *>operation.buffer)
 
 
-cdef int prepare(Operation *operation, object sock, fsk_batch *filled, int kind, int flags,
-                 int64_t timeout) except -1:
+cdef int prepare(Operation *operation, Patience *patience, object sock, fsk_batch *filled, int kind,
+                 int flags, int64_t timeout) except -1:
     prepare_receive(operation, sock, 0, flags)
     operation.kind = kind
     operation.buffer = filled
     operation.release = filled.capacity > KEEP_GIL_MESSAGES
     operation.has_failed = False
-    operation.timeout_ns = 0 if flags & MSG_DONTWAIT else timeout
+    operation.timeout_ns = patience.timeout_ns = 0 if flags & MSG_DONTWAIT else timeout
+    patience.deadline_ns = 0
+    patience.refusals = 0
+    patience.is_over = False
     return 0
 
 
-cdef ssize_t receive_rows(object sock, Operation *operation) except -1:
+cdef ssize_t receive_rows(object sock, Operation *operation, Patience *patience) except -1:
     """Append what one call brings: the rows, 0 at the end of a UDP socket after shutdown."""
     cdef ssize_t received = -2
     if reads_ahead(sock):
-        received = receive_ahead_batch(sock, <fsk_batch *>operation.buffer, operation)
+        received = receive_ahead_batch(sock, <fsk_batch *>operation.buffer, patience)
     if received == -2:
         received = perform(sock, operation, run_receive_batch)
         operation.streak.calls += <unsigned>received
@@ -148,14 +163,15 @@ cdef list messages_of(const fsk_batch *filled):
     return [bytes_of(filled, row) for row in range(filled.count)]
 
 
-cdef list pairs_of(const fsk_batch *filled):
-    cdef list addresses = addresses_of(filled)
+cdef list pairs_of(Slab slab):
+    cdef const fsk_batch *filled = slab.filled
+    cdef tuple sources = sources_of(slab)
     cdef list pairs = []
     cdef uint32_t row
     for row in range(filled.count):
         address = None
         if filled.source[row] != FSK_NO_ADDRESS:
-            address = addresses[filled.source[row]]
+            address = sources[filled.source[row]]
         pairs.append((bytes_of(filled, row), address))
     return pairs
 
@@ -163,15 +179,18 @@ cdef list pairs_of(const fsk_batch *filled):
 cdef Slab receive_slab(object sock, Py_ssize_t bufsize, Py_ssize_t count, object flags, str name):
     """A slab with what one call brings, for spares.give_back()."""
     cdef Operation operation
+    cdef Patience patience
     cdef int kind = kind_of(sock, name)
     cdef int bits = check_flags(flags)
     cdef Slab slab
-    if bufsize < 1 or count < 1:
-        raise ValueError(f"{name}: bufsize and count must be at least 1")
+    if not 1 <= bufsize <= LARGEST:
+        raise ValueError(f"{name}: bufsize must be 1 to {LARGEST} bytes, not {bufsize}")
+    if count < 1:
+        raise ValueError(f"{name}: count must be at least 1, not {count}")
     slab = spares.take(count, bufsize)
     try:
-        prepare(&operation, sock, slab.filled, kind, bits, OWN_TIMEOUT)
-        receive_rows(sock, &operation)
+        prepare(&operation, &patience, sock, slab.filled, kind, bits, OWN_TIMEOUT)
+        receive_rows(sock, &operation, &patience)
         count_truncated(sock, slab.filled)
     except BaseException:
         spares.give_back(slab)
@@ -195,6 +214,7 @@ cdef class Methods:
         bufsize : int, bytes
             What is longer is cut, and counted in ``truncated()``; ``recv_batch`` tells which.
         count : int, messages
+            Of more than 64 MiB in all (bufsize x count) as many as are in that, at a time.
         flags : int
             MSG_DONTWAIT, MSG_TRUNC (without effect) and MSG_CMSG_CLOEXEC.
 
@@ -225,7 +245,7 @@ cdef class Methods:
     def recvfrom_many(self, Py_ssize_t bufsize, Py_ssize_t count=64, flags=0, /):
         """Receive up to count messages: a list of (bytes, address). As ``recv_many``."""
         cdef Slab slab = receive_slab(self, bufsize, count, flags, "recvfrom_many")
-        pairs = pairs_of(slab.filled)
+        pairs = pairs_of(slab)
         spares.give_back(slab)
         return pairs
 
@@ -264,6 +284,7 @@ cdef class Methods:
         received until then. Source: recvmmsg(2), UDP_GRO (see set_readahead).
         """
         cdef Operation operation
+        cdef Patience patience
         cdef int kind = kind_of(self, "recv_batch")
         cdef int bits = check_flags(flags)
         cdef int64_t timeout_ns = as_timeout_ns(timeout)
@@ -279,12 +300,13 @@ cdef class Methods:
             metadata = state.metadata
         filled = batch.begin(metadata)
         try:
-            prepare(&operation, self, filled, kind, bits, timeout_ns)
+            prepare(&operation, &patience, self, filled, kind, bits, timeout_ns)
             while filled.count < <uint32_t>least:
                 try:
-                    received = receive_rows(self, &operation)
+                    received = receive_rows(self, &operation, &patience)
                 except (BlockingIOError, TimeoutError):
-                    if filled.count == 0 or not operation.has_failed:
+                    # The error of a wait that is over, not that of a signal handler.
+                    if filled.count == 0 or not (operation.has_failed or patience.is_over):
                         raise
                     break
                 if received == 0 or (kind == SOCK_SEQPACKET
@@ -292,9 +314,10 @@ cdef class Methods:
                     break
                 operation.try_first = False  # nothing more was queued
         finally:
-            batch.end()
+            received = filled.count  # before another thread may receive into it
             count_truncated(self, filled)
-        return filled.count
+            batch.end()
+        return received
 
     def truncated(self, /):
         """Return how many messages were cut because they were longer than the room for them.

@@ -15,20 +15,18 @@ from cpython.buffer cimport Py_buffer, PyBuffer_Release
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.object cimport PyObject
-from libc.errno cimport EOPNOTSUPP
+from libc.errno cimport EAGAIN, EINTR, EOPNOTSUPP
 
-import os
-
-from fastsock.native.address cimport from_python
+from fastsock.native.address cimport resolve
 from fastsock.native.arguments cimport as_flags, pin_data
 from fastsock.native.descriptor cimport (
     family, int_member, is_drop_in, method_of, serves, stdlib,
 )
 from fastsock.native.interpreter cimport PySys_Audit
 from fastsock.native.libfastsock cimport (
-    AF_INET, AF_INET6, AF_UNIX, SOCK_DGRAM, SOCK_STREAM, fsk_address, fsk_outgoing,
+    AF_UNIX, SOCK_DGRAM, SOCK_STREAM, fsk_address, fsk_outgoing,
     fsk_segmentation, fsk_segmentation_forget, fsk_segmentation_free, fsk_segmentation_new,
-    fsk_send_batch,
+    fsk_segmentation_refusals, fsk_send_batch,
 )
 from fastsock.native.state cimport State, found_state, need_state
 from fastsock.native.waiting cimport Operation, perform, prepare_send
@@ -53,7 +51,7 @@ cdef class Outgoing:
     cdef Py_ssize_t view_count
     cdef fsk_address *addresses  # distinct ones
     cdef Py_ssize_t address_count
-    cdef object items            # keeps the bytes objects
+    cdef list payloads           # keeps the bytes objects
     cdef dict numbers            # of the addresses, by what the caller gave
 
     def __cinit__(self, Py_ssize_t capacity, Py_ssize_t addresses):
@@ -61,6 +59,7 @@ cdef class Outgoing:
         self.addresses = <fsk_address *>PyMem_Calloc(addresses, sizeof(fsk_address))
         if self.messages == NULL or self.addresses == NULL:
             raise MemoryError
+        self.payloads = []
         self.numbers = {}
 
     def __dealloc__(self):
@@ -76,6 +75,7 @@ cdef class Outgoing:
         cdef fsk_outgoing *message = &self.messages[self.count]
         cdef Py_buffer *view
         if PyBytes_CheckExact(data):
+            self.payloads.append(data)
             message.data = PyBytes_AS_STRING(data)
             message.length = PyBytes_GET_SIZE(data)
         else:
@@ -94,53 +94,33 @@ cdef class Outgoing:
 
     cdef const fsk_address *destination(self, object sock, object address) except? NULL:
         """The kernel's form of address, made and audited once for each distinct one."""
-        cdef object number
-        try:
-            number = self.numbers.get(address)
-        except TypeError:  # a bytearray of a path can't be looked up
-            address = bytes(address)
-            number = self.numbers.get(address)
-        if number is None:
-            number = self.address_count
-            to_kernel(sock, address, &self.addresses[number])
+        cdef object slot
+        # Of other types equal ones may mean something else: ('127.0.0.1', 8888.0) is no address.
+        cdef bint is_known_type = is_exact(address)
+        slot = self.numbers.get(address) if is_known_type else None
+        if slot is None:
+            slot = self.address_count
+            resolve(address, family(sock), &self.addresses[slot])
             PySys_Audit("socket.sendmsg", "OO", <PyObject *>sock, <PyObject *>address)
-            self.numbers[address] = number
+            if is_known_type:
+                self.numbers[address] = slot
             self.address_count += 1
-        return &self.addresses[<Py_ssize_t>number]
+        return &self.addresses[<Py_ssize_t>slot]
 
 
-cdef int to_kernel(object sock, object address, fsk_address *result) except -1:
-    """As CPython takes an address: names are resolved, to the first of what they mean."""
-    cdef int own = family(sock)
-    if from_python(address, own, result):
-        return 0
-    if own == AF_UNIX:
-        path = os.fsencode(address) if isinstance(address, str) else bytes(address)
-        if not from_python(path, own, result):
-            raise OSError("AF_UNIX path too long")
-        return 0
-    if not isinstance(address, tuple) or not 2 <= len(address) <= (2 if own == AF_INET else 4):
-        raise TypeError("an address is a tuple (host, port)"
-                        + (", (host, port, flowinfo) or (host, port, flowinfo, scope_id)"
-                           if own == AF_INET6 else "") + f", not {address!r}")
-    host, port = address[:2]
-    if isinstance(port, int) and not 0 <= port <= 0xffff:
-        raise OverflowError("port must be 0-65535.")
-    if not isinstance(host, (str, bytes, bytearray)) or not isinstance(port, int):
-        raise TypeError(f"an address is a tuple of a str and an int, not {address!r}")
-    if own == AF_INET and host == "<broadcast>":
-        host = "255.255.255.255"
-    elif host == "":
-        host = "0.0.0.0" if own == AF_INET else "::"
-    found = _socket.getaddrinfo(host, int(port), own, SOCK_DGRAM)[0][4]
-    if not from_python((found[0], found[1], *address[2:], *found[len(address):]), own, result):
-        raise OSError(f"{address!r} is no address")
-    return 0
+cdef bint is_exact(object address):
+    """str, bytes, or a tuple of str and int, and no subclass."""
+    if type(address) is not tuple:
+        return type(address) is str or type(address) is bytes
+    for item in <tuple>address:
+        if type(item) is not str and type(item) is not int:
+            return False
+    return True
 
 
 cdef ssize_t run_send_batch(Operation *operation, int flags) noexcept nogil:
     return fsk_send_batch(operation.fd, <const fsk_outgoing *>operation.buffer, operation.length,
-                          operation.flags | flags, operation.segmentation)
+                          operation.flags | flags, operation.segmentation, &operation.send_error)
 
 
 cdef bint is_udp(object sock) noexcept:
@@ -176,6 +156,8 @@ cdef Py_ssize_t send_pinned(object sock, Outgoing outgoing, int flags,
         except OSError:
             if sent == 0 or not operation.has_failed:
                 raise
+            break
+        if operation.send_error not in (0, -EAGAIN, -EINTR):
             break
     operation.streak.calls += <unsigned>sent
     return sent
@@ -218,6 +200,15 @@ cdef int forget_refusals(object sock) except -1:
         if state.segmentation != NULL and not state.is_sending:
             fsk_segmentation_forget(state.segmentation)
     return 0
+
+
+def refused_segments(sock, /):
+    """How often a segmented send was refused and went one by one."""
+    cdef State state = found_state(sock)
+    if state is None:
+        return 0
+    with cython.critical_section(state):
+        return 0 if state.segmentation == NULL else fsk_segmentation_refusals(state.segmentation)
 
 
 @cython.final
@@ -263,7 +254,6 @@ cdef class Methods:
         items = tuple(messages)
         count = len(items)
         outgoing = Outgoing(count, 1)
-        outgoing.items = items
         for item in items:
             outgoing.pin(item, count)
         if address is None:
@@ -289,13 +279,12 @@ cdef class Methods:
         cdef Outgoing outgoing
         cdef int bits = as_flags(flags)
         cdef Py_ssize_t count
-        cdef object last = None
+        cdef object last = self  # no address
         cdef const fsk_address *destination = NULL
         check_kind(self, "sendto_many")
         items = tuple(pairs)
         count = len(items)
         outgoing = Outgoing(count, count)
-        outgoing.items = items
         for data, address in items:
             outgoing.pin(data, count)
             if address is not last:

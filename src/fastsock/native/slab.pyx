@@ -9,7 +9,7 @@ from libc.stdint cimport uint32_t
 
 from fastsock.native.address cimport to_python
 from fastsock.native.libfastsock cimport (
-    fsk_address, fsk_batch_free, fsk_batch_new, fsk_batch_source,
+    fsk_address, fsk_batch_destination, fsk_batch_free, fsk_batch_new, fsk_batch_source,
 )
 from fastsock.native.state cimport random_key
 
@@ -37,15 +37,32 @@ cdef Slab make_slab(Py_ssize_t capacity, Py_ssize_t max_message):
     return slab
 
 
-cdef list addresses_of(const fsk_batch *filled):
-    """The distinct senders, as Python has them, in the order of their numbers."""
+cdef tuple sources_of(Slab slab):
+    """The distinct senders, as Python has them, in the order of their numbers. slab is pinned."""
     cdef fsk_address address
     cdef uint32_t i
-    cdef list found = []
-    for i in range(filled.source_count):
-        fsk_batch_source(filled, i, &address)
-        found.append(to_python(&address))
-    return found
+    with cython.critical_section(slab):
+        if slab.sources is None:
+            found = []
+            for i in range(slab.filled.source_count):
+                fsk_batch_source(slab.filled, i, &address)
+                found.append(to_python(&address))
+            slab.sources = tuple(found)
+        return slab.sources
+
+
+cdef tuple hosts_of(Slab slab):
+    """The distinct local hosts that messages were sent to, as str. slab is pinned."""
+    cdef fsk_address address
+    cdef uint32_t i
+    with cython.critical_section(slab):
+        if slab.hosts is None:
+            found = []
+            for i in range(slab.filled.destination_count):
+                fsk_batch_destination(slab.filled, i, &address)
+                found.append(to_python(&address)[0])
+            slab.hosts = tuple(found)
+        return slab.hosts
 
 
 @cython.final
@@ -59,10 +76,11 @@ cdef class Region:
     cdef char *item_format
 
     def __getbuffer__(self, Py_buffer *view, int flags):
+        if self.slab is None:
+            raise BufferError("only the columns and messages of a Batch have memory")
         if flags & PyBUF_WRITABLE:
             raise BufferError("received messages are read-only")
-        with cython.critical_section(self.slab):
-            self.slab.exports += 1
+        pin(self.slab)
         view.obj = self
         view.buf = self.start
         view.len = self.count * self.item_size
@@ -76,8 +94,7 @@ cdef class Region:
         view.internal = NULL
 
     def __releasebuffer__(self, Py_buffer *view):
-        with cython.critical_section(self.slab):
-            self.slab.exports -= 1
+        unpin(self.slab)
 
 
 cdef object view_of(Slab slab, const void *start, Py_ssize_t count, Py_ssize_t item_size,

@@ -11,6 +11,10 @@ cdef class State:
     cdef unsigned buffers      # one read ahead takes; 0 with a queue: it is only being emptied
     cdef unsigned forks        # of this process when the queue was made
     cdef bint has_filled       # the queue was filled, and no call has made way since
+    cdef int waiting           # calls that wait for the queue or the kernel
+    cdef int woken_by, wake_by  # a pipe for them; -1 before the first
+    cdef bint is_signalled     # it is readable
+    cdef Py_ssize_t receiving  # calls that may be receiving without the GIL
     cdef unsigned metadata     # bits of fsk_metadata
     cdef fsk_segmentation *segmentation
     cdef bint is_sending       # a call uses segmentation
@@ -20,6 +24,8 @@ cdef class State:
     cdef uint64_t discarded
     cdef uint64_t drops
     cdef uint32_t last_drops
+
+    cdef void close_pipe(self) noexcept
 
 cdef State need_state(object sock)
 cdef uint64_t random_key() except? 0

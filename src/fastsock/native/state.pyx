@@ -6,6 +6,8 @@ holds a call that waits.
 """
 cimport cython
 
+from posix.unistd cimport close
+
 import os
 
 from fastsock.native.descriptor cimport is_drop_in, set_state
@@ -16,7 +18,18 @@ from fastsock.native.libfastsock cimport fsk_readahead_free, fsk_segmentation_fr
 cdef class State:
     # Kept by the socket from its first need to its end.
 
+    def __cinit__(self):
+        self.woken_by = self.wake_by = -1
+
+    cdef void close_pipe(self) noexcept:
+        if self.woken_by >= 0:
+            close(self.woken_by)
+            close(self.wake_by)
+        self.woken_by = self.wake_by = -1
+        self.is_signalled = False
+
     def __dealloc__(self):
+        self.close_pipe()
         fsk_readahead_free(self.queue)
         fsk_segmentation_free(self.segmentation)
 

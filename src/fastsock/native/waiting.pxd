@@ -19,6 +19,7 @@ cdef enum:
     # A stream's send of up to this size does: more the kernel copies for certain.
     KEEP_GIL_SEND = 65536
     OWN_TIMEOUT = -2
+    MILLISECOND_NS = 1000000
 
 
 # One system call on operation; flags are added to operation.flags. As libfastsock: count or -errno.
@@ -41,15 +42,21 @@ cdef struct Operation:
     bint has_waited      # out: the result came from a call that could wait
     fastsock_streak_state *streak  # of calls that kept the GIL
     int64_t timeout_ns   # OWN_TIMEOUT, or in place of the socket's: -1 for ever, 0 not at all
+    int send_error       # out: of a send of many, what the first that did not go met
     bint has_failed      # out: what is raised is the call's own error, not a signal handler's
     int64_t deadline_ns  # 0: fixed at the first wait, as CPython's; kept over several performs
 
+cdef int64_t FOR_EVER      # a deadline
 cdef unsigned char *failures  # of first tries in a row: two tables of HISTORY, for reads and writes
 
 cdef ssize_t perform_with_care(object sock, Operation *operation) except -1
 cdef ssize_t wait_and_perform(object sock, Operation *operation, ssize_t result) except -1
 cdef ssize_t run_released(Operation *operation, int flags) noexcept
 cdef int make_way() except -1
+cdef void end_streak(fastsock_streak_state *streak) noexcept
+cdef int64_t now_ns() noexcept nogil
+cdef void sleep_ns(int64_t duration) noexcept nogil
+cdef int64_t saturating_add(int64_t one, int64_t other) noexcept
 
 
 cdef inline int prepare_receive(Operation *operation, object sock, size_t length,

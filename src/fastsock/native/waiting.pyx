@@ -19,12 +19,15 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, nanosleep, timespec
 
 from libc.errno cimport EAGAIN, EINPROGRESS, EINTR
 
-from fastsock.native.descriptor cimport number, timeout_ns
+from fastsock.native.descriptor cimport family, is_drop_in, is_stream, number, timeout_ns
 from fastsock.native.errors cimport raise_error
 from fastsock.native.interpreter cimport (
-    fastsock_load, fastsock_store, fastsock_streak, fastsock_streak_state,
+    fastsock_add, fastsock_load, fastsock_store, fastsock_streak, fastsock_streak_state,
 )
-from fastsock.native.libfastsock cimport MSG_DONTWAIT, fsk_socket_wait
+from fastsock.native.libfastsock cimport (
+    AF_UNIX, FSK_WAIT_READABLE, MSG_DONTWAIT, fsk_socket_wait,
+)
+from fastsock.native.state cimport State, need_state
 
 
 cdef enum:
@@ -34,10 +37,8 @@ cdef enum:
     # ... but tries again after this many: a blocking call does not tell whether it waited.
     SKIP_COUNT = 16
     NOT_TRIED = 0  # in place of a result that is an error
-    MILLISECOND_NS = 1000000
 
-cdef int64_t FOR_EVER = 0x7fffffffffffffff
-
+FOR_EVER = 0x7fffffffffffffff
 cdef unsigned char counts[2 * HISTORY]
 failures = counts
 
@@ -101,10 +102,14 @@ cdef int make_way() except -1:
     cdef fastsock_streak_state *streak = fastsock_streak()
     streak.calls += STREAK_LIMIT
     if has_had_its_turn(streak):
-        end_streak(streak)
-        with nogil:
-            pass
+        give_way(streak)
     return 0
+
+
+cdef void give_way(fastsock_streak_state *streak) noexcept:
+    end_streak(streak)
+    with nogil:
+        pass
 
 
 cdef bint skips_first_try(unsigned char *count) noexcept:
@@ -127,10 +132,15 @@ cdef void remember_failure(unsigned char *count) noexcept:
 cdef ssize_t perform_with_care(object sock, Operation *operation) except -1:
     """perform, when it has to decide whether to try, and whether with the GIL."""
     cdef ssize_t result
+    cdef State state
     if not operation.try_first or skips_first_try(history(operation)):
         return wait_and_perform(sock, operation, NOT_TRIED)
-    if operation.release or has_had_its_turn(operation.streak):
+    if has_had_its_turn(operation.streak):
+        give_way(operation.streak)
+    if operation.release:
+        state = begin_receiving(sock, operation)
         result = run_released(operation, MSG_DONTWAIT)
+        end_receiving(state)
     else:
         result = operation.run(operation, MSG_DONTWAIT)
     if result < 0:
@@ -139,8 +149,35 @@ cdef ssize_t perform_with_care(object sock, Operation *operation) except -1:
     return result
 
 
+cdef State begin_receiving(object sock, Operation *operation):
+    """Count a receive that gives up the GIL: meanwhile the socket must not begin to read ahead.
+
+    With UDP_GRO it would get a train of datagrams as one. Returns what end_receiving() wants.
+    """
+    cdef State state = None
+    if (operation.what == FSK_WAIT_READABLE and not is_stream(sock) and family(sock) != AF_UNIX
+            and is_drop_in(sock)):
+        state = need_state(sock)
+        fastsock_add(&state.receiving, 1)
+    return state
+
+
+cdef void end_receiving(State state) noexcept:
+    if state is not None:
+        fastsock_add(&state.receiving, -1)
+
+
 cdef ssize_t wait_and_perform(object sock, Operation *operation, ssize_t result) except -1:
     """Go on after a first try that gave result, or after none (NOT_TRIED)."""
+    cdef State state = begin_receiving(sock, operation)
+    try:
+        return wait_as_told(sock, operation, result)
+    finally:
+        end_receiving(state)
+
+
+cdef ssize_t wait_as_told(object sock, Operation *operation, ssize_t result) except -1:
+    """Wait as the timeout says, the socket's own or the call's."""
     cdef int64_t timeout
     operation.has_failed = False
     # EINPROGRESS: the send that starts a TCP Fast Open connection, which a blocking one waits for.

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: MIT
+"""How many datagrams a second does a loop receive without losing one?
+
+The sender is a program in C on a CPU of its own (pacer.c), the receiver a loop on another, with a
+receive buffer of 4 MiB. Each step sends for half a second at one rate; a rate is good when every
+datagram came, and its figure is what the receiver took from the first datagram sent to the last
+one received, so that a queue which fills up meanwhile counts for nothing. The highest good rate is
+found by bisection (rates.py). Where the sender can go no faster, the figure is a lower bound and
+says so.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import floor
+from cases import size_name
+from cases.drain import READ_AHEAD
+from links import ALLOWED_CPUS, GIVE_UP_SECONDS, has_trains, open_link, train_segments
+from peers import FASTSOCK, FLOOR, STDLIB, BatchWork, Peer
+from rates import Step
+
+BUFFER_BYTES = 4 << 20  # asked for; a program without privileges gets up to rmem_max
+QUIET_MILLISECONDS = 100  # without a datagram: the rest is lost
+
+# What each receiver is called, whose it is, and what it does.
+RECEIVERS = {
+    "stdlib recvfrom": (STDLIB, BatchWork("recvfrom", 0)),
+    "recv_many": (FASTSOCK, BatchWork("recv_many", 0)),
+    "recv_batch": (FASTSOCK, BatchWork("recv_batch", 0, per_call=1024)),
+    "recv_batch, GRO": (FASTSOCK, BatchWork("recv_batch", 0, per_call=1024, read_ahead=READ_AHEAD)),
+    "C recvmmsg, GRO": (FLOOR, BatchWork("recv_batch", 0, read_ahead=READ_AHEAD)),
+}
+
+
+@dataclass(frozen=True)
+class SustainedCase:
+    is_segmented: bool
+    size: int = 64
+    is_pinned: bool = True
+
+    @property
+    def name(self) -> str:
+        sender = "GSO" if self.is_segmented else "plain"
+        return f"sustained {size_name(self.size)}, {sender} sender"
+
+    @property
+    def question(self) -> str:
+        return "How many datagrams a second does a loop receive without losing one?"
+
+    def describe(self) -> Mapping[str, object]:
+        return {
+            "link": "udp4",
+            "size": self.size,
+            "sender": "GSO" if self.is_segmented else "plain",
+            "buffer_bytes": BUFFER_BYTES,
+        }
+
+    def is_available(self) -> bool:
+        return len(ALLOWED_CPUS) > 1 and has_trains()
+
+    @property
+    def receivers(self) -> list[str]:
+        return list(RECEIVERS)
+
+    def open(self, receiver: str, peers: Mapping[str, Peer]) -> SustainedSession:
+        owner, work = RECEIVERS[receiver]
+        return SustainedSession(self, peers[owner], work)
+
+
+class SustainedSession:
+    """One receiver, and the sending process."""
+
+    def __init__(self, case: SustainedCase, peer: Peer, work: BatchWork) -> None:
+        self.peer, self.work = peer, work
+        segments = train_segments(case.size) if case.is_segmented else 1
+        self.link = open_link("udp4", case.size, segments, work.read_ahead > 0)
+        self.link.receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+        quiet = struct.pack("@ll", 0, QUIET_MILLISECONDS * 1000)
+        self.link.receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, quiet)
+        self.endpoint = peer.attach(self.link.receiver.fileno(), None)
+        descriptor = self.link.sender.fileno()
+        # The receiver is on the last CPU (run.py).
+        options = [descriptor, case.size, segments, ALLOWED_CPUS[0]]
+        self.process = subprocess.Popen(
+            [floor.pacer(), *map(str, options)],
+            pass_fds=[descriptor],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def send(self, rate: float, count: int) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{rate:.0f} {count}\n")
+        self.process.stdin.flush()
+
+    def sent(self) -> tuple[int, int, int]:
+        """When the first datagram left, how long sending took (both ns), and how many were sent."""
+        assert self.process.stdout is not None
+        answer = self.process.stdout.readline().split()
+        if len(answer) != 3:
+            raise RuntimeError("the sending process ended")
+        start, elapsed, count = map(int, answer)
+        return start, elapsed, count
+
+    def senders_limit(self, seconds: float) -> float:
+        """A rate that the sender does not reach while the receiver receives."""
+        step = self.step(1e9, 10_000)
+        for _ in range(2):
+            step = self.step(1e9, max(10_000, round(step.rate * seconds / 2)))
+        return 1.1 * step.rate
+
+    def attempt(self, seconds: float) -> Callable[[float], Step]:
+        return lambda rate: self.step(rate, max(1000, round(rate * seconds)))
+
+    def step(self, rate: float, count: int) -> Step:
+        """Send count datagrams at a rate; where some are lost, the step's rate is the sender's."""
+        loop = self.peer.prepare(replace(self.work, count=count), self.endpoint)
+        self.send(rate, count)
+        try:
+            received = loop()
+        except BlockingIOError:
+            received = 0  # nothing came for a while: not all of them will
+        end = time.monotonic_ns()
+        start, elapsed, sent = self.sent()
+        if sent != count:
+            raise RuntimeError(f"the sending process sent {sent} of {count} datagrams")
+        is_whole = received == count
+        self.link.empty()
+        taken = count / max(elapsed, end - start if is_whole else 0) * 1e9
+        return Step(taken, is_whole, is_whole and count / elapsed * 1e9 < 0.95 * rate)
+
+    def close(self) -> None:
+        self.peer.detach(self.endpoint)
+        self.link.close()
+        try:
+            self.process.communicate(timeout=GIVE_UP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.communicate()
+
+
+CASES = [SustainedCase(is_segmented=False), SustainedCase(is_segmented=True)]

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef FASTSOCK_SOCKET_INTERNAL_H
+#define FASTSOCK_SOCKET_INTERNAL_H
+
+#include <stdbool.h>
+
+/* Whether a descriptor is a socket of AF_INET or AF_INET6, whatever its type. */
+bool fski_socket_is_internet(int fd);
+
+/* Whether it is of those and SOCK_DGRAM: UDP. */
+bool fski_socket_is_udp(int fd);
+
+#endif
