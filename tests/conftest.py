@@ -186,6 +186,18 @@ def closing():
         yield stack.enter_context
 
 
+@pytest.fixture
+def connect(closing):
+    """Return connect(listener), which gives a plain socket connected to it."""
+
+    def connect(listener):
+        sock = closing(stdlib.socket(listener.family, listener.type))
+        sock.connect(listener.getsockname())
+        return sock
+
+    return connect
+
+
 @pytest.fixture(scope="session")
 def tls_contexts(tmp_path_factory):
     """The contexts of a server called localhost and of a client that trusts it."""

@@ -3,7 +3,7 @@
  *
  * Facts
  *   Most fills of a batch have one sender or a few, and a run of messages mostly has the same.
- *   Clearing an index of two slots a row costs more than receiving one message.
+ *   Clearing an index of two slots a row is work for every fill, however few messages it has.
  *   The kernel clears the padding of the addresses it gives, so equal ones have equal bytes.
  * What we do
  *   The last address is compared first, then all while there are few. Only more than that are

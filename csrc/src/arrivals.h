@@ -10,9 +10,9 @@
 #include "engine.h"
 
 enum {
-    /* Messages of one system call. More would save next to nothing of each and leave the cache. */
+    /* Messages of one system call, which is little beside so many. */
     FSKI_ARRIVALS = 64,
-    /* UDP_GRO, a timestamp and both kinds of destination, hop limit and TOS take 208. */
+    /* UDP_GRO, a timestamp and both kinds of destination, hop limit and TOS take 224. */
     FSKI_CONTROL_SIZE = 256,
 };
 

@@ -152,13 +152,19 @@ static void drop_train(struct fsk_readahead *readahead) {
     }
 }
 
-void fsk_readahead_pop(struct fsk_readahead *readahead) {
-    struct train *train = first_train(readahead);
+/* The first datagram of a train is used up. */
+static void advance(struct train *train) {
     size_t length = first_length(train);
     train->data += length;
     train->length -= length;
+    train->left--;
+}
+
+void fsk_readahead_pop(struct fsk_readahead *readahead) {
+    struct train *train = first_train(readahead);
+    advance(train);
     readahead->pending--;
-    if (--train->left == 0)
+    if (train->left == 0)
         drop_train(readahead);
 }
 
@@ -230,7 +236,7 @@ ssize_t fsk_readahead_fill(struct fsk_readahead *readahead, int fd, int flags) {
     return fill_last(readahead, fd, flags);
 }
 
-/* Rows for what the batch takes of a train; row_flags and source are the rows'. */
+/* What the rows of a train have in common. */
 struct rows {
     uint32_t flags;
     uint32_t source;
@@ -251,9 +257,7 @@ static uint32_t take_rows(struct train *train, struct fsk_batch *batch, const st
                                             flags, rows->source);
         if (rows->metadata != NULL)
             fski_batch_set_metadata(batch, row, rows->metadata);
-        train->data += length;
-        train->length -= length;
-        train->left--;
+        advance(train);
         taken++;
     }
     return taken;

@@ -177,13 +177,14 @@ static bool is_connected(int fd, const struct fsk_outgoing *messages) {
 ssize_t fsk_send_batch(int fd, const struct fsk_outgoing *messages, size_t count, int flags,
                        struct fsk_segmentation *segmentation, int *error) {
     struct departure departure;
-    struct route route = {.fd = fd, .flags = flags, .segmentation = segmentation};
+    struct route route = {
+        .fd = fd,
+        .flags = flags,
+        .packets = count > 1 && !is_connected(fd, messages) ? PACKETS : 1,
+        .segmentation = segmentation,
+    };
     size_t sent = 0;
     *error = 0;
-    if (count > 1)
-        route.packets = is_connected(fd, messages) ? 1 : PACKETS;
-    else
-        route.packets = 1;
     while (sent < count) {
         ssize_t more = send_some(&departure, &route, messages + sent, count - sent);
         if (more < 0) {

@@ -28,18 +28,6 @@ def listener(request, closing, tmp_path):
     return sock
 
 
-@pytest.fixture
-def connect(closing):
-    """Return connect(listener), which gives a plain socket connected to it."""
-
-    def connect(listener):
-        sock = closing(stdlib.socket(listener.family, listener.type))
-        sock.connect(listener.getsockname())
-        return sock
-
-    return connect
-
-
 each_timeout = pytest.mark.parametrize("timeout", [None, 0, 5], ids=["blocking", "zero", "timeout"])
 
 

@@ -27,18 +27,6 @@ def listener(request, closing, tmp_path):
     return sock
 
 
-@pytest.fixture
-def connect(closing):
-    """Return connect(listener), which gives a plain socket connected to it."""
-
-    def connect(listener):
-        sock = closing(stdlib.socket(listener.family, listener.type))
-        sock.connect(listener.getsockname())
-        return sock
-
-    return connect
-
-
 def take(listener, total, count=64):
     """Call accept_many until so many connections are there; also return how many each call gave."""
     taken, calls = [], []

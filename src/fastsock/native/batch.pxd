@@ -17,5 +17,4 @@ cdef class Batch:
     cdef int end(self) except -1
     cdef Slab free_slab(self)
     cdef int check(self, uint64_t fill) except -1
-    cdef Slab pinned(self)
-    cdef Slab pinned_for(self, uint64_t fill)
+    cdef Slab pinned(self, const uint64_t *fill)

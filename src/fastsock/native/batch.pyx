@@ -124,16 +124,10 @@ cdef class Batch:
             raise RuntimeError("another thread receives into this batch; give each its own")
         return 0
 
-    cdef Slab pinned(self):
-        """The slab to read from, for unpin() or released()."""
+    cdef Slab pinned(self, const uint64_t *fill):
+        """The slab to read from, for unpin() or released(); NULL: of whatever fill."""
         with cython.critical_section(self):
-            self.check(self.fill)
-            pin(self.slab)
-            return self.slab
-
-    cdef Slab pinned_for(self, uint64_t fill):
-        with cython.critical_section(self):
-            self.check(fill)
+            self.check(self.fill if fill == NULL else fill[0])
             pin(self.slab)
             return self.slab
 
@@ -156,76 +150,76 @@ cdef class Batch:
     @property
     def data(self):
         """The filled part of the arena, read-only."""
-        cdef Slab slab = self.pinned()
+        cdef Slab slab = self.pinned(NULL)
         return released(slab, view_of(slab, slab.filled.arena, slab.filled.used, 1, b"B"))
 
     @property
     def offsets(self):
-        cdef Slab slab = self.pinned()
-        return released(slab, view_of(slab, slab.filled.offsets, slab.filled.count, 8, b"Q"))
+        cdef Slab slab = self.pinned(NULL)
+        return column(slab, slab.filled.offsets, 8, b"Q")
 
     @property
     def lengths(self):
-        cdef Slab slab = self.pinned()
-        return released(slab, view_of(slab, slab.filled.lengths, slab.filled.count, 4, b"I"))
+        cdef Slab slab = self.pinned(NULL)
+        return column(slab, slab.filled.lengths, 4, b"I")
 
     @property
     def wire_lengths(self):
-        cdef Slab slab = self.pinned()
-        return released(slab, view_of(slab, slab.filled.wire_lengths, slab.filled.count, 4, b"I"))
+        cdef Slab slab = self.pinned(NULL)
+        return column(slab, slab.filled.wire_lengths, 4, b"I")
 
     @property
     def flags(self):
-        cdef Slab slab = self.pinned()
-        return released(slab, view_of(slab, slab.filled.flags, slab.filled.count, 4, b"I"))
+        cdef Slab slab = self.pinned(NULL)
+        return column(slab, slab.filled.flags, 4, b"I")
 
     @property
     def source(self):
-        cdef Slab slab = self.pinned()
-        return released(slab, view_of(slab, slab.filled.source, slab.filled.count, 4, b"I"))
+        cdef Slab slab = self.pinned(NULL)
+        return column(slab, slab.filled.source, 4, b"I")
 
     @property
     def sources(self):
         """The distinct senders of this fill, a tuple, as ``recvfrom`` gives them."""
-        cdef Slab slab = self.pinned()
+        cdef Slab slab = self.pinned(NULL)
         return released(slab, sources_of(slab))
 
     @property
     def timestamps_ns(self):
-        cdef Slab slab = self.pinned()
+        cdef Slab slab = self.pinned(NULL)
         check_metadata(slab, FSK_METADATA_TIMESTAMP, "timestamps_ns", "timestamp")
-        return released(slab, view_of(slab, slab.filled.timestamps_ns, slab.filled.count, 8, b"q"))
+        return column(slab, slab.filled.timestamps_ns, 8, b"q")
 
     @property
     def destination(self):
-        cdef Slab slab = self.pinned()
+        cdef Slab slab = self.pinned(NULL)
         check_metadata(slab, FSK_METADATA_DESTINATION, "destination", "destination")
-        return released(slab, view_of(slab, slab.filled.destination, slab.filled.count, 4, b"I"))
+        return column(slab, slab.filled.destination, 4, b"I")
 
     @property
     def destinations(self):
         """The distinct local hosts of this fill that messages were sent to, a tuple of str."""
-        cdef Slab slab = self.pinned()
+        cdef Slab slab = self.pinned(NULL)
         check_metadata(slab, FSK_METADATA_DESTINATION, "destinations", "destination")
         return released(slab, hosts_of(slab))
 
     @property
     def interface(self):
-        cdef Slab slab = self.pinned()
+        cdef Slab slab = self.pinned(NULL)
         check_metadata(slab, FSK_METADATA_DESTINATION, "interface", "destination")
-        return released(slab, view_of(slab, slab.filled.interface, slab.filled.count, 4, b"I"))
+        return column(slab, slab.filled.interface, 4, b"I")
 
     @property
     def hop_limit(self):
-        cdef Slab slab = self.pinned()
+        cdef Slab slab = self.pinned(NULL)
         check_metadata(slab, FSK_METADATA_HOP_LIMIT, "hop_limit", "hop_limit")
-        return released(slab, view_of(slab, slab.filled.hop_limit, slab.filled.count, 1, b"B"))
+        return column(slab, slab.filled.hop_limit, 1, b"B")
 
     @property
     def tos(self):
-        cdef Slab slab = self.pinned()
+        cdef Slab slab = self.pinned(NULL)
         check_metadata(slab, FSK_METADATA_TOS, "tos", "tos")
-        return released(slab, view_of(slab, slab.filled.tos, slab.filled.count, 1, b"B"))
+        return column(slab, slab.filled.tos, 1, b"B")
 
     def __len__(self):
         with cython.critical_section(self):
@@ -255,6 +249,11 @@ cdef object released(Slab slab, object result):
     """result, which was read from a pinned slab or has a view of it."""
     unpin(slab)
     return result
+
+
+cdef object column(Slab slab, const void *start, Py_ssize_t item_size, const char *item_format):
+    """A view of a column of a pinned slab, which is released."""
+    return released(slab, view_of(slab, start, slab.filled.count, item_size, item_format))
 
 
 cdef int check_metadata(Slab slab, unsigned metadata, str name, str option) except -1:
@@ -313,7 +312,7 @@ cdef class Message:
     cdef Slab pinned(self):
         if self.batch is None:
             raise StaleMessageError("messages come from a Batch")
-        return self.batch.pinned_for(self.fill)
+        return self.batch.pinned(&self.fill)
 
     @property
     def data(self):

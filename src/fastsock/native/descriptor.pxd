@@ -27,6 +27,7 @@ cdef int refuse(object sock) except -1
 cdef bint is_drop_in(object sock) noexcept
 cdef int set_state(object sock, object state) except -1
 cdef int64_t timeout_ns(object sock) except -2
+cdef int message_kind(object sock, str name, str plain_call, str framing) except -1
 cdef bint has_low_water(object sock) except -1
 cdef object build_like(object sock, int fd)
 cdef object method_of(object cls, object name)

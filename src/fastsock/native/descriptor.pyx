@@ -14,6 +14,7 @@ import sys
 import types
 
 cimport cython
+from libc.errno cimport EOPNOTSUPP
 from libc.math cimport ceil
 from posix.unistd cimport close
 
@@ -21,7 +22,9 @@ from fastsock.native.interpreter cimport (
     METH_NOARGS, PyDescr_NewMethod, PyMemberDef, PyMemberDescrObject, PyMember_SetOne,
     PyMethodDescrObject, PyType_IsSubtype, T_INT, TypeSlots,
 )
-from fastsock.native.libfastsock cimport SO_RCVLOWAT, SOL_SOCKET, fsk_socket_receive_low_water
+from fastsock.native.libfastsock cimport (
+    SO_RCVLOWAT, SOCK_DGRAM, SOCK_SEQPACKET, SOL_SOCKET, fsk_socket_receive_low_water,
+)
 
 
 cdef PyCFunction no_argument_method(object name) except NULL:
@@ -128,6 +131,21 @@ cdef int64_t timeout_ns(object sock) except -2:
     if seconds is None:
         return -1
     return <int64_t>ceil(<double>seconds * 1e9)
+
+
+cdef int message_kind(object sock, str name, str plain_call, str framing) except -1:
+    """SOCK_DGRAM or SOCK_SEQPACKET; raises for what has no messages of its own.
+
+    The strings are the call's name and what to do instead: for other families, and on a stream.
+    """
+    cdef int kind
+    if not serves(sock):
+        raise OSError(EOPNOTSUPP, f"{name} serves AF_INET, AF_INET6 and AF_UNIX; for other "
+                      f"families call {plain_call}")
+    kind = int_member(sock, stdlib.type_offset)
+    if kind == SOCK_STREAM:
+        raise OSError(EOPNOTSUPP, f"{name}: a stream has bytes, not messages; {framing}")
+    return SOCK_SEQPACKET if kind == SOCK_SEQPACKET else SOCK_DGRAM
 
 
 cdef bint has_low_water(object sock) except -1:

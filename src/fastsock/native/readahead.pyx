@@ -32,7 +32,9 @@ from fastsock.native.libfastsock cimport (
 )
 from fastsock.native.state cimport found_state, need_state
 from fastsock.native.waiting cimport OWN_TIMEOUT, make_way
-from fastsock.native.wakeup cimport Patience, pass_on, release, wait_for_datagram
+from fastsock.native.wakeup cimport (
+    Patience, begin_patience, pass_on, release, wait_for_datagram,
+)
 
 cdef enum:
     ENDED = -100000  # in place of a -errno: the socket will give no datagram any more
@@ -91,12 +93,8 @@ cdef inline int make_way_after_fill(State state) except -1:
 
 
 cdef int prepare_wait(Patience *patience, object sock, int flags) except -1:
-    patience.timeout_ns = OWN_TIMEOUT
-    if flags & MSG_DONTWAIT and timeout_ns(sock) < 0:
-        patience.timeout_ns = 0
-    patience.deadline_ns = 0
-    patience.refusals = 0
-    patience.is_over = False
+    cdef bint is_try = flags & MSG_DONTWAIT and timeout_ns(sock) < 0
+    begin_patience(patience, 0 if is_try else OWN_TIMEOUT)
     return 0
 
 

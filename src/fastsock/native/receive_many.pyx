@@ -11,23 +11,22 @@ What follows
 cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.number cimport PyNumber_AsSsize_t
-from libc.errno cimport EOPNOTSUPP
 from libc.math cimport ceil
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastsock.native.arguments cimport as_flags
 from fastsock.native.batch cimport Batch
-from fastsock.native.descriptor cimport int_member, is_drop_in, method_of, serves, stdlib
+from fastsock.native.descriptor cimport is_drop_in, message_kind, method_of
 from fastsock.native.interpreter cimport FASTSOCK_CMSG_CLOEXEC
 from fastsock.native.libfastsock cimport (
-    FSK_BATCH_TRUNCATED, FSK_NO_ADDRESS, MSG_DONTWAIT, MSG_TRUNC, SOCK_DGRAM, SOCK_SEQPACKET,
-    SOCK_STREAM, fsk_batch, fsk_batch_reshape, fsk_receive_batch,
+    FSK_BATCH_TRUNCATED, FSK_NO_ADDRESS, MSG_DONTWAIT, MSG_TRUNC, SOCK_SEQPACKET, fsk_batch,
+    fsk_batch_reshape, fsk_receive_batch,
 )
 from fastsock.native.readahead cimport receive_ahead_batch
 from fastsock.native.slab cimport Slab, make_slab, sources_of
 from fastsock.native.state cimport State, found_state, need_state, reads_ahead
 from fastsock.native.waiting cimport OWN_TIMEOUT, Operation, perform, prepare_receive
-from fastsock.native.wakeup cimport Patience
+from fastsock.native.wakeup cimport Patience, begin_patience
 
 cdef enum:
     KEEP_GIL_MESSAGES = 1024  # about a millisecond
@@ -76,16 +75,8 @@ cdef Spares spares = Spares()
 
 
 cdef int kind_of(object sock, str name) except -1:
-    """SOCK_DGRAM or SOCK_SEQPACKET; raises for what has no messages of its own."""
-    cdef int kind
-    if not serves(sock):
-        raise OSError(EOPNOTSUPP, f"{name} serves AF_INET, AF_INET6 and AF_UNIX; for other "
-                      "families call recvfrom")
-    kind = int_member(sock, stdlib.type_offset)
-    if kind == SOCK_STREAM:
-        raise OSError(EOPNOTSUPP, f"{name}: a stream has bytes, not messages; receive with recv "
-                      "and cut them by a framing, such as a length prefix")
-    return SOCK_SEQPACKET if kind == SOCK_SEQPACKET else SOCK_DGRAM
+    return message_kind(sock, name, "recvfrom", "receive with recv and cut them by a framing, such "
+                        "as a length prefix")
 
 
 cdef int check_flags(object flags) except? -1:
@@ -122,10 +113,8 @@ cdef int prepare(Operation *operation, Patience *patience, object sock, fsk_batc
     operation.buffer = filled
     operation.release = filled.capacity > KEEP_GIL_MESSAGES
     operation.has_failed = False
-    operation.timeout_ns = patience.timeout_ns = 0 if flags & MSG_DONTWAIT else timeout
-    patience.deadline_ns = 0
-    patience.refusals = 0
-    patience.is_over = False
+    operation.timeout_ns = 0 if flags & MSG_DONTWAIT else timeout
+    begin_patience(patience, operation.timeout_ns)
     return 0
 
 
@@ -140,12 +129,16 @@ cdef ssize_t receive_rows(object sock, Operation *operation, Patience *patience)
     return received
 
 
-cdef int count_truncated(object sock, const fsk_batch *filled) except -1:
+cdef uint64_t truncated_rows(const fsk_batch *filled) noexcept:
     cdef uint64_t truncated = 0
     cdef uint32_t row
-    cdef State state
     for row in range(filled.count):
         truncated += filled.flags[row] & FSK_BATCH_TRUNCATED
+    return truncated
+
+
+cdef int count_truncated(object sock, uint64_t truncated) except -1:
+    cdef State state
     if truncated > 0 and is_drop_in(sock):
         state = need_state(sock)
         with cython.critical_section(state):
@@ -191,7 +184,7 @@ cdef Slab receive_slab(object sock, Py_ssize_t bufsize, Py_ssize_t count, object
     try:
         prepare(&operation, &patience, sock, slab.filled, kind, bits, OWN_TIMEOUT)
         receive_rows(sock, &operation, &patience)
-        count_truncated(sock, slab.filled)
+        count_truncated(sock, truncated_rows(slab.filled))
     except BaseException:
         spares.give_back(slab)
         raise
@@ -292,6 +285,7 @@ cdef class Methods:
         cdef State state = found_state(self)
         cdef unsigned metadata = 0
         cdef ssize_t received
+        cdef uint64_t cut
         cdef Py_ssize_t least = PyNumber_AsSsize_t(minimum, ValueError)
         if not 1 <= least <= batch.capacity:
             raise ValueError(f"minimum must be 1 to {batch.capacity}, the batch's capacity, not "
@@ -314,9 +308,11 @@ cdef class Methods:
                     break
                 operation.try_first = False  # nothing more was queued
         finally:
-            received = filled.count  # before another thread may receive into it
-            count_truncated(self, filled)
+            # Read before another thread may receive into it.
+            received = filled.count
+            cut = truncated_rows(filled)
             batch.end()
+            count_truncated(self, cut)
         return received
 
     def truncated(self, /):

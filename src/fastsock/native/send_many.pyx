@@ -15,16 +15,16 @@ from cpython.buffer cimport Py_buffer, PyBuffer_Release
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.object cimport PyObject
-from libc.errno cimport EAGAIN, EINTR, EOPNOTSUPP
+from libc.errno cimport EAGAIN, EINTR
 
 from fastsock.native.address cimport resolve
 from fastsock.native.arguments cimport as_flags, pin_data
 from fastsock.native.descriptor cimport (
-    family, int_member, is_drop_in, method_of, serves, stdlib,
+    family, int_member, is_drop_in, message_kind, method_of, stdlib,
 )
 from fastsock.native.interpreter cimport PySys_Audit
 from fastsock.native.libfastsock cimport (
-    AF_UNIX, SOCK_DGRAM, SOCK_STREAM, fsk_address, fsk_outgoing,
+    AF_UNIX, SOCK_DGRAM, fsk_address, fsk_outgoing,
     fsk_segmentation, fsk_segmentation_forget, fsk_segmentation_free, fsk_segmentation_new,
     fsk_segmentation_refusals, fsk_send_batch,
 )
@@ -130,12 +130,8 @@ cdef bint is_udp(object sock) noexcept:
 
 
 cdef int check_kind(object sock, str name) except -1:
-    if not serves(sock):
-        raise OSError(EOPNOTSUPP, f"{name} serves AF_INET, AF_INET6 and AF_UNIX; for other "
-                      "families call sendto")
-    if int_member(sock, stdlib.type_offset) == SOCK_STREAM:
-        raise OSError(EOPNOTSUPP, f"{name}: a stream has bytes, not messages; mark their ends by a "
-                      "framing, such as a length prefix, and send with sendall or sendmsg")
+    message_kind(sock, name, "sendto", "mark their ends by a framing, such as a length prefix, and "
+                 "send with sendall or sendmsg")
     return 0
 
 

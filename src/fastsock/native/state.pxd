@@ -18,8 +18,6 @@ cdef class State:
     cdef unsigned metadata     # bits of fsk_metadata
     cdef fsk_segmentation *segmentation
     cdef bint is_sending       # a call uses segmentation
-    cdef bint is_checked       # the socket is known to be UDP or not
-    cdef bint is_udp
     cdef uint64_t truncated
     cdef uint64_t discarded
     cdef uint64_t drops

@@ -11,6 +11,14 @@ cdef struct Patience:
     unsigned refusals    # waits in a row that ended at once, and nothing was there
     bint is_over         # out: what is raised is that the time is over
 
+
+cdef inline void begin_patience(Patience *patience, int64_t timeout_ns) noexcept:
+    patience.timeout_ns = timeout_ns
+    patience.deadline_ns = 0
+    patience.refusals = 0
+    patience.is_over = False
+
+
 cdef bint wait_for_datagram(object sock, State state, Patience *patience) except -1
 cdef int change_signal(State state) except -1
 cdef int release(State state) except -1

@@ -10,14 +10,15 @@ What follows
     somebody waits; both change in critical sections on the State only.
 """
 cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EAGAIN, EINTR
 from libc.stdint cimport int64_t
+from posix.time cimport timeval
 from posix.unistd cimport read, write
 
 import _socket
 import os
-import struct
 
 from fastsock.native.descriptor cimport number, timeout_ns
 from fastsock.native.errors cimport raise_error
@@ -25,8 +26,9 @@ from fastsock.native.interpreter cimport fastsock_streak
 from fastsock.native.libfastsock cimport (
     FSK_HUNG_UP, SOL_SOCKET, fsk_readahead_pending, fsk_socket_wait_either,
 )
-from fastsock.native.waiting cimport FOR_EVER, OWN_TIMEOUT, end_streak, now_ns, saturating_add
-from fastsock.native.waiting cimport MILLISECOND_NS, sleep_ns
+from fastsock.native.waiting cimport (
+    FOR_EVER, MILLISECOND_NS, OWN_TIMEOUT, end_streak, now_ns, saturating_add, sleep_ns,
+)
 
 cdef object native_getsockopt = _socket.socket.getsockopt
 
@@ -70,11 +72,11 @@ cdef int release(State state) except -1:
 
 cdef int64_t receive_timeout_ns(object sock) except -2:
     """SO_RCVTIMEO, which the system call of a blocking socket would obey: -1 for none."""
-    seconds, microseconds = struct.unpack("ll", native_getsockopt(
-        sock, SOL_SOCKET, _socket.SO_RCVTIMEO, struct.calcsize("ll")))
-    if seconds == 0 and microseconds == 0:
+    cdef bytes option = native_getsockopt(sock, SOL_SOCKET, _socket.SO_RCVTIMEO, sizeof(timeval))
+    cdef const timeval *time = <const timeval *>PyBytes_AS_STRING(option)
+    if time.tv_sec == 0 and time.tv_usec == 0:
         return -1
-    return seconds * 1000000000 + microseconds * 1000
+    return <int64_t>time.tv_sec * 1000000000 + time.tv_usec * 1000
 
 
 cdef bint set_deadline(object sock, Patience *patience) except -1:
