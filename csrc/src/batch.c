@@ -15,64 +15,85 @@ enum {
     ROW_SIZE = 64,          /* columns 24, index 8, entry 32 */
     METADATA_ROW_SIZE = 64, /* columns 18, index 8, entry 32, and what aligning them takes */
     ALIGNMENT = 64,
+    PIECES = 15,
 };
 
-/* Cuts the mapping; every piece starts at a cache line. */
+size_t fski_layout_row_size(const struct fski_layout *layout) {
+    return ROW_SIZE + (layout->has_metadata ? METADATA_ROW_SIZE : 0) +
+           (layout->has_long_names ? FSKI_LONG_ENTRY : 0);
+}
+
+size_t fski_layout_size(const struct fski_layout *layout) {
+    return layout->arena_size + layout->rows * fski_layout_row_size(layout) + PIECES * ALIGNMENT;
+}
+
+/* Cuts the memory; every piece starts at a cache line. */
 static void *cut(unsigned char **next, size_t size) {
     unsigned char *piece = *next;
     *next += (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     return piece;
 }
 
-static void cut_all(struct fski_batch *whole, uint64_t key) {
+static void cut_addresses(struct fski_addresses *table, unsigned char **next, uint32_t rows) {
+    table->capacity = rows;
+    table->index = cut(next, 2 * (size_t)rows * sizeof *table->index);
+    table->entries = cut(next, (size_t)rows * FSKI_SHORT_ENTRY);
+    table->long_entries = NULL;
+    table->is_long = false;
+}
+
+void fski_batch_lay_out(struct fski_batch *whole, unsigned char *memory,
+                        const struct fski_layout *layout, uint32_t max_message) {
     struct fsk_batch *batch = &whole->batch;
-    size_t rows = batch->capacity;
-    unsigned char *next = batch->arena;
-    cut(&next, rows * batch->max_message);
+    size_t rows = layout->rows;
+    unsigned char *next = memory;
+    whole->arena_size = layout->arena_size;
+    whole->rows = layout->rows;
+    whole->has_metadata = false;
+    batch->capacity = layout->rows;
+    batch->max_message = max_message;
+    batch->arena = cut(&next, layout->arena_size);
     batch->offsets = cut(&next, rows * sizeof *batch->offsets);
     batch->lengths = cut(&next, rows * sizeof *batch->lengths);
     batch->wire_lengths = cut(&next, rows * sizeof *batch->wire_lengths);
     batch->flags = cut(&next, rows * sizeof *batch->flags);
     batch->source = cut(&next, rows * sizeof *batch->source);
-    whole->sources.capacity = batch->capacity;
-    whole->sources.key = key;
-    whole->sources.index = cut(&next, 2 * rows * sizeof *whole->sources.index);
-    whole->sources.entries = cut(&next, rows * FSKI_SHORT_ENTRY);
-    batch->timestamps_ns = cut(&next, rows * sizeof *batch->timestamps_ns);
-    batch->destination = cut(&next, rows * sizeof *batch->destination);
-    batch->interface = cut(&next, rows * sizeof *batch->interface);
-    batch->hop_limit = cut(&next, rows);
-    batch->tos = cut(&next, rows);
-    whole->destinations.capacity = batch->capacity;
-    whole->destinations.key = key;
-    whole->destinations.index = cut(&next, 2 * rows * sizeof *whole->destinations.index);
-    whole->destinations.entries = cut(&next, rows * FSKI_SHORT_ENTRY);
-    whole->sources.long_entries = cut(&next, rows * FSKI_LONG_ENTRY);
+    cut_addresses(&whole->sources, &next, layout->rows);
+    if (layout->has_metadata) {
+        batch->timestamps_ns = cut(&next, rows * sizeof *batch->timestamps_ns);
+        batch->destination = cut(&next, rows * sizeof *batch->destination);
+        batch->interface = cut(&next, rows * sizeof *batch->interface);
+        batch->hop_limit = cut(&next, rows);
+        batch->tos = cut(&next, rows);
+        cut_addresses(&whole->destinations, &next, layout->rows);
+    }
+    if (layout->has_long_names)
+        whole->sources.long_entries = cut(&next, rows * FSKI_LONG_ENTRY);
+    fsk_batch_clear(batch);
 }
 
 int fsk_batch_new(struct fsk_batch **batch, uint32_t capacity, uint32_t max_message, uint64_t key) {
-    enum { PIECES = 15 };
+    struct fski_layout layout = {.rows = capacity, .has_metadata = true, .has_long_names = true};
     *batch = NULL;
     if (capacity == 0 || max_message == 0 || capacity > UINT32_MAX / 2)
         return -EINVAL;
-    uint64_t per_row = (uint64_t)max_message + ROW_SIZE + METADATA_ROW_SIZE + FSKI_LONG_ENTRY;
-    uint64_t size = capacity * per_row + PIECES * ALIGNMENT; /* below 2^31 * 2^33 */
-    if (size > PTRDIFF_MAX)
+    /* Below 2^31 * 2^33. */
+    if (capacity * ((uint64_t)max_message + fski_layout_row_size(&layout)) >
+        PTRDIFF_MAX - PIECES * ALIGNMENT)
         return -EINVAL;
+    layout.arena_size = (size_t)capacity * max_message;
+    size_t size = fski_layout_size(&layout);
     struct fski_batch *whole = calloc(1, sizeof *whole);
-    if (whole == NULL)
-        return -ENOMEM;
-    whole->mapped = (size_t)size;
-    whole->arena_size = (size_t)capacity * max_message;
-    whole->rows = capacity;
-    whole->batch.capacity = capacity;
-    whole->batch.max_message = max_message;
-    whole->batch.arena = fski_map(whole->mapped);
-    if (whole->batch.arena == NULL) {
+    unsigned char *memory = fski_map(size);
+    if (whole == NULL || memory == NULL) {
         free(whole);
+        if (memory != NULL)
+            fski_unmap(memory, size);
         return -ENOMEM;
     }
-    cut_all(whole, key);
+    whole->mapped = size;
+    whole->sources.key = whole->destinations.key = key;
+    fski_batch_lay_out(whole, memory, &layout, max_message);
     *batch = &whole->batch;
     return 0;
 }
@@ -109,12 +130,11 @@ void fsk_batch_clear(struct fsk_batch *batch) {
 
 size_t fsk_batch_size(const struct fsk_batch *batch) {
     const struct fski_batch *whole = (const struct fski_batch *)batch;
-    size_t per_row = ROW_SIZE;
-    if (whole->has_metadata)
-        per_row += METADATA_ROW_SIZE;
-    if (whole->sources.is_long)
-        per_row += FSKI_LONG_ENTRY;
-    return whole->arena_size + whole->rows * per_row;
+    const struct fski_layout used = {
+        .has_metadata = whole->has_metadata,
+        .has_long_names = whole->sources.is_long,
+    };
+    return whole->arena_size + whole->rows * fski_layout_row_size(&used);
 }
 
 void fsk_batch_source(const struct fsk_batch *batch, uint32_t index, struct fsk_address *address) {

@@ -12,7 +12,7 @@
 /* A batch with what users don't see; batch is first, so that one is the other. */
 struct fski_batch {
     struct fsk_batch batch;
-    size_t mapped; /* bytes of the one mapping, whose start is batch.arena */
+    size_t mapped; /* bytes of its own mapping, whose start is batch.arena; 0: it has none */
     size_t arena_size;
     uint32_t rows; /* that the columns have; capacity may be less */
     bool has_metadata;
@@ -27,6 +27,31 @@ static inline struct fski_batch *fski_batch_of(struct fsk_batch *batch) {
 static inline size_t fski_batch_room(const struct fsk_batch *batch) {
     return (size_t)batch->capacity * batch->max_message - batch->used;
 }
+
+/* Whether the arena has room for a message of length bytes after the last one. */
+static inline bool fski_batch_fits(const struct fsk_batch *batch, size_t length) {
+    size_t stored = length < batch->max_message ? length : batch->max_message;
+    return stored <= ((const struct fski_batch *)batch)->arena_size - batch->used;
+}
+
+/* How the memory of a batch is cut. */
+struct fski_layout {
+    size_t arena_size;
+    uint32_t rows;
+    bool has_metadata;   /* there are columns for it */
+    bool has_long_names; /* there is room for senders' names longer than an IP address */
+};
+
+/* Bytes that a row takes beside its message. */
+size_t fski_layout_row_size(const struct fski_layout *layout);
+
+/* Bytes that all of a batch takes: the arena, the columns, and what aligning them takes. */
+size_t fski_layout_size(const struct fski_layout *layout);
+
+/* Make a batch of memory that the caller keeps, fski_layout_size bytes at a cache line; it is not to
+ * be freed. whole is out but for sources.key and destinations.key, which stay. */
+void fski_batch_lay_out(struct fski_batch *whole, unsigned char *memory,
+                        const struct fski_layout *layout, uint32_t max_message);
 
 /* The number of a sender for fski_batch_add. */
 uint32_t fski_batch_add_source(struct fsk_batch *batch, const struct fsk_address *source);

@@ -27,6 +27,11 @@
  *     Returns when every datagram whose reception had begun on any processor is in its socket's queue.
  *     Takes some milliseconds.
  *
+ * open_bell(poll_fd, write_fd)
+ *     Makes what a thread can wait for in poll: poll_fd becomes readable when 8 bytes are written to
+ *     write_fd, and is no longer when they have been read. Both never wait and are closed on exec; they
+ *     may be the same. Returns 0 or -errno, with nothing left open.
+ *
  * has(capability)
  *     Whether this engine can have it, as far as is known without a socket.
  */
@@ -50,6 +55,7 @@ struct fski_engine {
     int (*receive)(int fd, struct fski_packet *packets, unsigned count, int flags);
     int (*send)(int fd, struct fski_packet *packets, unsigned count, int flags);
     void (*settle)(void);
+    int (*open_bell)(int *poll_fd, int *write_fd);
     bool (*has)(enum fsk_capability capability);
 };
 

@@ -74,6 +74,11 @@ static void settle(void) {
         fski_sleep(&some_ms);
 }
 
+static int open_bell(int *poll_fd, int *write_fd) {
+    *poll_fd = *write_fd = fski_eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    return *poll_fd < 0 ? *poll_fd : 0;
+}
+
 static bool has(enum fsk_capability capability) {
     if (capability == FSK_CAPABILITY_RECVMMSG || capability == FSK_CAPABILITY_SENDMMSG)
         return has_call(capability);
@@ -86,5 +91,6 @@ const struct fski_engine fski_engine_linux = {
     .receive = receive_packets,
     .send = send_packets,
     .settle = settle,
+    .open_bell = open_bell,
     .has = has,
 };

@@ -56,6 +56,26 @@ static int send_packets(int fd, struct fski_packet *packets, unsigned count, int
 static void settle(void) {
 }
 
+static int open_bell(int *poll_fd, int *write_fd) {
+    int fds[2];
+    int result = fski_pipe(fds);
+    if (result < 0)
+        return result;
+    for (int i = 0; i < 2 && result >= 0; i++) {
+        result = fski_fcntl_set(fds[i], F_SETFD, FD_CLOEXEC);
+        if (result >= 0)
+            result = fski_fcntl_set(fds[i], F_SETFL, O_NONBLOCK);
+    }
+    if (result < 0) {
+        fski_close(fds[0]);
+        fski_close(fds[1]);
+        return result;
+    }
+    *poll_fd = fds[0];
+    *write_fd = fds[1];
+    return 0;
+}
+
 static bool has(enum fsk_capability capability) {
     (void)capability;
     return false;
@@ -67,5 +87,6 @@ const struct fski_engine fski_engine_portable = {
     .receive = receive_packets,
     .send = send_packets,
     .settle = settle,
+    .open_bell = open_bell,
     .has = has,
 };

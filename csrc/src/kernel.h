@@ -110,6 +110,18 @@ static inline void fski_unmap(void *memory, size_t size) {
     munmap(memory, size);
 }
 
+#ifdef MADV_DONTNEED
+#define FSKI_MADV_DONTNEED MADV_DONTNEED
+#else
+#define FSKI_MADV_DONTNEED POSIX_MADV_DONTNEED
+#endif
+
+/* Give memory of fski_map back to the system; it is zero-filled when it is next touched, or as it was
+ * where the system can't take it. */
+static inline void fski_discard(void *memory, size_t size) {
+    madvise(memory, size, FSKI_MADV_DONTNEED);
+}
+
 static inline int64_t fski_now_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -119,6 +131,18 @@ static inline int64_t fski_now_ns(void) {
 /* Less when a signal comes. */
 static inline void fski_sleep(const struct timespec *duration) {
     nanosleep(duration, NULL);
+}
+
+static inline ssize_t fski_read(int fd, void *buffer, size_t length) {
+    return fski_result(read(fd, buffer, length));
+}
+
+static inline ssize_t fski_write(int fd, const void *data, size_t length) {
+    return fski_result(write(fd, data, length));
+}
+
+static inline int fski_pipe(int fds[2]) {
+    return (int)fski_result(pipe(fds));
 }
 
 /* Never repeated on EINTR: Linux has released the descriptor by then, and another thread may

@@ -3,6 +3,7 @@
 #ifndef FASTSOCK_KERNEL_LINUX_H
 #define FASTSOCK_KERNEL_LINUX_H
 
+#include <sys/eventfd.h>
 #include <sys/syscall.h>
 
 #include "kernel.h"
@@ -22,6 +23,11 @@
 /* Linux 2.6.28. */
 static inline int fski_accept4(int fd, struct sockaddr *peer, socklen_t *peer_length, int flags) {
     return (int)fski_result(accept4(fd, peer, peer_length, flags));
+}
+
+/* Linux 2.6.27. */
+static inline int fski_eventfd(unsigned count, int flags) {
+    return (int)fski_result(eventfd(count, flags));
 }
 
 /* Both by number: an old C library has no function for them, and answers ENOSYS for the kernel. */

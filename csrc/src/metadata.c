@@ -122,14 +122,6 @@ static void read_ip6_destination(const struct fsk_control *item, struct fski_met
     metadata->interface = (uint32_t)info.ipi6_ifindex;
 }
 
-static void close_descriptors(const struct fsk_control *item) {
-    int fd;
-    for (size_t i = 0; i < item->length / sizeof fd; i++) {
-        memcpy(&fd, (const char *)item->data + i * sizeof fd, sizeof fd);
-        fski_close(fd);
-    }
-}
-
 static void read_item(const struct fsk_control *item, struct fski_metadata *metadata) {
 #define IS(LEVEL, TYPE) (item->level == (LEVEL) && item->type == (TYPE))
     if (IS(FSKI_SOL_UDP, FSKI_UDP_GRO)) {
@@ -146,11 +138,39 @@ static void read_item(const struct fsk_control *item, struct fski_metadata *meta
         metadata->hop_limit = small_number(item);
     } else if (IS(IPPROTO_IP, IP_TOS) || IS(IPPROTO_IPV6, IPV6_TCLASS)) {
         metadata->tos = small_number(item);
-    } else if (IS(SOL_SOCKET, SCM_RIGHTS)) {
-        close_descriptors(item);
-        metadata->has_descriptors = true;
     }
 #undef IS
+}
+
+#else
+
+int fsk_metadata_enable(int fd, int family, unsigned metadata) {
+    (void)fd;
+    (void)family;
+    return metadata == 0 ? 0 : -EOPNOTSUPP;
+}
+
+static void read_item(const struct fsk_control *item, struct fski_metadata *metadata) {
+    (void)item;
+    (void)metadata;
+}
+
+#endif
+
+static bool brings_descriptors(const struct fsk_control *item) {
+    return item->level == SOL_SOCKET && (item->type == SCM_RIGHTS || item->type == FSKI_SCM_PIDFD);
+}
+
+/* Returns how many there were. */
+static uint32_t close_descriptors(const struct fsk_control *item) {
+    int fd;
+    uint32_t count = (uint32_t)(item->length / sizeof fd);
+    for (uint32_t i = 0; i < count; i++) {
+        memcpy(&fd, (const char *)item->data + i * sizeof fd, sizeof fd);
+        if (fd >= 0)
+            fski_close(fd);
+    }
+    return count;
 }
 
 void fski_metadata_read(void *control, size_t length, struct fski_metadata *metadata) {
@@ -163,23 +183,11 @@ void fski_metadata_read(void *control, size_t length, struct fski_metadata *meta
     metadata->hop_limit = 0;
     metadata->tos = 0;
     metadata->segment_size = 0;
-    metadata->has_descriptors = false;
-    while (fsk_control_next(&message, &cursor, &item) > 0)
-        read_item(&item, metadata);
+    metadata->descriptors = 0;
+    while (fsk_control_next(&message, &cursor, &item) > 0) {
+        if (brings_descriptors(&item))
+            metadata->descriptors += close_descriptors(&item);
+        else
+            read_item(&item, metadata);
+    }
 }
-
-#else
-
-int fsk_metadata_enable(int fd, int family, unsigned metadata) {
-    (void)fd;
-    (void)family;
-    return metadata == 0 ? 0 : -EOPNOTSUPP;
-}
-
-void fski_metadata_read(void *control, size_t length, struct fski_metadata *metadata) {
-    (void)control;
-    (void)length;
-    memset(metadata, 0, sizeof *metadata);
-}
-
-#endif

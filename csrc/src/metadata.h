@@ -13,7 +13,7 @@ struct fski_metadata {
     uint8_t hop_limit;
     uint8_t tos;
     uint32_t segment_size; /* bytes of each datagram of a train (UDP_GRO) */
-    bool has_descriptors;  /* there were some (SCM_RIGHTS), which have been closed */
+    uint32_t descriptors;  /* that were sent along (SCM_RIGHTS), and have been closed */
 };
 
 /*

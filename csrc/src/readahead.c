@@ -24,18 +24,19 @@
 #include "capability.h"
 #include "cmsg.h"
 #include "kernel.h"
+#include "readahead.h"
 #include "socket.h"
 #include "uapi.h"
 
 enum {
-    BUFFER_SIZE = 65536,
+    BUFFER_SIZE = FSKI_READAHEAD_BUFFER,
     STOP_ROUNDS = 16,
     LEAST_CHARGE = 256, /* bytes of a receive buffer that any datagram takes, and more (truesize) */
 };
 
 struct train {
     const unsigned char *data; /* of its first datagram that is left */
-    size_t length;             /* bytes left */
+    size_t length;             /* bytes left; of a Unix datagram that did not fit, all it had */
     size_t stride;             /* bytes of each datagram but the last */
     uint32_t left;             /* datagrams left, 1 or more; an empty datagram is one */
     int flags;                 /* the kernel's */
@@ -64,6 +65,7 @@ struct fsk_readahead {
     uint64_t trains;     /* of several datagrams, received so far */
     struct block *first; /* the block that datagrams are taken from; the last one is never freed */
     struct block *last;
+    struct fski_readahead_counts counts;
 };
 
 static struct block *new_block(unsigned buffers) {
@@ -74,6 +76,14 @@ static struct block *new_block(unsigned buffers) {
         block->buffers = buffers;
     }
     return block;
+}
+
+size_t fski_readahead_size(unsigned buffers) {
+    return sizeof(struct fsk_readahead) + sizeof(struct block) + (size_t)buffers * BUFFER_SIZE;
+}
+
+const struct fski_readahead_counts *fski_readahead_counts(const struct fsk_readahead *readahead) {
+    return &readahead->counts;
 }
 
 int fsk_readahead_new(struct fsk_readahead **readahead, unsigned buffers) {
@@ -189,6 +199,13 @@ static bool read_train(struct fsk_readahead *readahead, struct train *train,
     measure_train(train, arrivals->packets[i].length, metadata->segment_size);
     readahead->per_train = train->left;
     readahead->trains += train->is_coalesced;
+    readahead->counts.datagrams += train->left;
+    readahead->counts.bytes += train->length;
+    readahead->counts.truncated += train->length > BUFFER_SIZE;
+    readahead->counts.control_truncated += train->flags != 0;
+    readahead->counts.descriptors += metadata->descriptors;
+    if (metadata->descriptors > 0)
+        train->flags |= MSG_CTRUNC; /* what came has not been kept */
     return true;
 }
 
@@ -220,6 +237,7 @@ static ssize_t fill_last(struct fsk_readahead *readahead, int fd, int flags) {
         .has_control = true,
     };
     int received = fski_arrivals_receive(&arrivals, fd, &slots, flags);
+    readahead->counts.system_calls++;
     if (received < 0)
         return received;
     for (int i = 0; i < received; i++) {
@@ -244,13 +262,16 @@ struct rows {
 };
 
 /* Make rows of a train's datagrams until the batch or the train is used up. With is_copied the bytes
- * go to the end of the arena, else they are in it. Returns the datagrams taken. */
+ * go to the end of the arena as long as it has room, else they are in it. Returns the datagrams
+ * taken. */
 static uint32_t take_rows(struct train *train, struct fsk_batch *batch, const struct rows *rows,
                           bool is_copied) {
     uint32_t taken = 0;
     uint32_t flags = rows->flags | (train->is_coalesced ? FSK_BATCH_COALESCED : 0);
     while (train->left > 0 && batch->count < batch->capacity) {
         size_t length = first_length(train);
+        if (is_copied && !fski_batch_fits(batch, length))
+            break;
         uint32_t row = is_copied
                            ? fski_batch_add_copy(batch, train->data, length, flags, rows->source)
                            : fski_batch_add(batch, (size_t)(train->data - batch->arena), length,
@@ -263,11 +284,11 @@ static uint32_t take_rows(struct train *train, struct fsk_batch *batch, const st
     return taken;
 }
 
-static void move_queue(struct fsk_readahead *readahead, struct fsk_batch *batch) {
+uint32_t fski_readahead_move(struct fsk_readahead *readahead, struct fsk_batch *batch) {
     struct fski_metadata metadata;
-    if (readahead->pending > 0)
-        fski_batch_make_room(batch);
-    while (readahead->pending > 0 && batch->count < batch->capacity) {
+    uint32_t before = batch->count;
+    while (readahead->pending > 0 && batch->count < batch->capacity &&
+           fski_batch_fits(batch, first_length(first_train(readahead)))) {
         struct train *train = first_train(readahead);
         struct rows rows = {
             .flags = fski_flags_of(train->flags),
@@ -281,6 +302,14 @@ static void move_queue(struct fsk_readahead *readahead, struct fsk_batch *batch)
         if (train->left == 0)
             drop_train(readahead);
     }
+    return batch->count - before;
+}
+
+static void move_queue(struct fsk_readahead *readahead, struct fsk_batch *batch) {
+    if (readahead->pending == 0)
+        return;
+    fski_batch_make_room(batch);
+    fski_readahead_move(readahead, batch);
 }
 
 /* The rest of a train that the batch has no row for, copied to the queue. */

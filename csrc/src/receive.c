@@ -58,7 +58,7 @@ static bool add_rows(struct fsk_batch *batch, struct fski_arrivals *arrivals, in
         if (batch->metadata != 0) {
             fski_metadata_read(arrivals->control[i], packet->header.msg_controllen, &metadata);
             fski_batch_set_metadata(batch, row, &metadata);
-            if (metadata.has_descriptors)
+            if (metadata.descriptors > 0)
                 batch->flags[row] |= FSK_BATCH_CONTROL_TRUNCATED;
         }
     }

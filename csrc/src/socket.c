@@ -84,16 +84,22 @@ bool fski_socket_is_internet(int fd) {
            (own.name.any.sa_family == AF_INET || own.name.any.sa_family == AF_INET6);
 }
 
-static bool option_is(int fd, int option, int expected, bool otherwise) {
-    int value = 0;
-    socklen_t length = sizeof value;
-    if (fski_getsockopt(fd, SOL_SOCKET, option, &value, &length) < 0)
-        return otherwise;
-    return value == expected;
+int fski_socket_type(int fd) {
+    int type = 0;
+    socklen_t length = sizeof type;
+    int result = fski_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length);
+    return result < 0 ? result : type;
+}
+
+/* Not every system tells the protocol. */
+static bool may_be_udp(int fd) {
+    int protocol = 0;
+    socklen_t length = sizeof protocol;
+    return fski_getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) < 0 ||
+           protocol == IPPROTO_UDP;
 }
 
 bool fski_socket_is_udp(int fd) {
-    /* Of SOCK_DGRAM are also the sockets of ping; not every system tells the protocol. */
-    return option_is(fd, SO_TYPE, SOCK_DGRAM, false) && fski_socket_is_internet(fd) &&
-           option_is(fd, SO_PROTOCOL, IPPROTO_UDP, true);
+    /* Of SOCK_DGRAM are also the sockets of ping. */
+    return fski_socket_type(fd) == SOCK_DGRAM && fski_socket_is_internet(fd) && may_be_udp(fd);
 }

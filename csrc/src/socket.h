@@ -7,6 +7,9 @@
 /* Whether a descriptor is a socket of AF_INET or AF_INET6, whatever its type. */
 bool fski_socket_is_internet(int fd);
 
+/* SO_TYPE: SOCK_DGRAM or the like, or -errno. */
+int fski_socket_type(int fd);
+
 /* Whether it is of those and SOCK_DGRAM: UDP. */
 bool fski_socket_is_udp(int fd);
 

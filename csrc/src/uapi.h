@@ -31,6 +31,13 @@ enum { FSKI_MSG_REAL_LENGTH = MSG_TRUNC };
 enum { FSKI_MSG_REAL_LENGTH = 0 };
 #endif
 
+/* A descriptor of the sender's process. Linux 6.5; elsewhere the number means something else. */
+#ifdef __linux__
+enum { FSKI_SCM_PIDFD = 4 };
+#else
+enum { FSKI_SCM_PIDFD = -1 };
+#endif
+
 #ifndef SO_PROTOCOL
 #define SO_PROTOCOL 38 /* Linux 2.6.32; a system without it refuses the number */
 #endif

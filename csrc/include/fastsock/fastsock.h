@@ -11,6 +11,7 @@
 #include <fastsock/metadata.h>
 #include <fastsock/readahead.h>
 #include <fastsock/receive.h>
+#include <fastsock/receiver.h>
 #include <fastsock/segmentation.h>
 #include <fastsock/send.h>
 #include <fastsock/socket.h>

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT
+ * One socket of a receiver: the thread that reads it, and the memory it reads into. */
+#ifndef FASTSOCK_LANE_H
+#define FASTSOCK_LANE_H
+
+#include <fastsock/receiver.h>
+
+#include "batch.h"
+#include "bell.h"
+#include "readahead.h"
+#include "ring.h"
+#include "thread.h"
+
+/* A counter with one writer, which anybody may read. */
+typedef _Atomic uint64_t fski_counter;
+
+struct fski_lane;
+
+struct fski_block {
+    struct fski_batch whole; /* first, so that a batch is its block */
+    struct fski_lane *lane;
+};
+
+struct fski_lane {
+    struct fski_ring ring;
+    struct fski_block blocks[FSKI_RING_BLOCKS];
+    struct fski_bell bell;      /* wakes the thread: to stop, or because a block is free */
+    struct fski_bell *consumer; /* borrowed: wakes who waits for messages */
+    const struct fsk_receiver_options *options;
+    struct fsk_readahead *readahead;
+    unsigned char *memory; /* block_count blocks of block_size */
+    size_t block_size;
+    unsigned block_count;
+    int fd;
+    int type;
+    bool is_unix;
+    bool tells_drops; /* the kernel does */
+    bool has_gro;
+    bool has_thread;
+    pthread_t thread;
+    atomic_bool is_stopping;
+    atomic_int result; /* of the thread: 0 while it runs, FSKI_LANE_END, or -errno */
+
+    /* The thread's own. */
+    int open;                              /* the block that is being filled, or -1 */
+    bool is_pushed;                        /* it is in the queue too */
+    bool has_failed;                       /* the last receive did */
+    uint64_t ends;                         /* empty messages that were the end of SOCK_SEQPACKET */
+    uint64_t mean_bytes;                   /* of late messages, for the next block's layout */
+    struct fski_readahead_counts laid_out; /* the counts when a block was last laid out */
+
+    /* The thread counts; stop too, once the thread has ended. */
+    fski_counter received, bytes, system_calls, truncated, control_truncated, descriptors;
+    fski_counter ring_drops, largest_batch, high_water, errors;
+    fski_counter discarded; /* stop counts */
+    fski_counter delivered; /* the consumer counts */
+    fski_counter taken;     /* blocks, by the consumer */
+    fski_counter returned;  /* blocks, by any thread */
+    fski_counter drops;     /* the kernel's count widened, less drops_before */
+    uint64_t drops_before;
+};
+
+enum { FSKI_LANE_END = 1 };
+
+/*
+ * Prepare a lane; memory is all that it may take. Options and consumer have to outlive it.
+ *
+ * Returns 0 or -errno as fsk_receiver_open, with nothing changed and fd still the caller's.
+ */
+int fski_lane_open(struct fski_lane *lane, int fd, size_t memory,
+                   const struct fsk_receiver_options *options, struct fski_bell *consumer);
+
+/* Start its thread. Returns 0 or -errno. */
+int fski_lane_start(struct fski_lane *lane, int cpu);
+
+/* Take the oldest block; NULL when there is none. */
+struct fsk_batch *fski_lane_pop(struct fski_lane *lane);
+
+/* Give one back; may_ring: the lane is open, and this process opened it. */
+void fski_lane_release(struct fski_lane *lane, struct fsk_batch *batch, bool may_ring);
+
+/* End the thread, and count what is left. Returns 0 or -errno of fsk_readahead_stop. */
+int fski_lane_stop(struct fski_lane *lane);
+
+/* Add its counts to stats, the kernel's as they are now when the socket is open. */
+void fski_lane_count(struct fski_lane *lane, struct fsk_receiver_stats *stats, bool is_open);
+
+/* Close all but the socket, which the receiver closes, and the memory of blocks that the consumer has.
+ * In a process that was forked off too, where the thread does not exist. */
+void fski_lane_close(struct fski_lane *lane);
+
+/* Free the memory of all blocks. */
+void fski_lane_free(struct fski_lane *lane);
+
+#endif
