@@ -95,6 +95,21 @@ static int64_t time_ns(const struct fsk_control *item) {
     return (int64_t)narrow[0] * 1000000000 + narrow[1];
 }
 
+int fsk_metadata_enabled(int fd, int family) {
+    unsigned enabled = known_metadata();
+    for (const struct option *option = options; option->metadata != 0; option++) {
+        int value;
+        if (option->family == AF_INET6 && family != AF_INET6)
+            continue;
+        int result = get(fd, option, &value);
+        if (result < 0)
+            return result;
+        if (value == 0)
+            enabled &= ~option->metadata;
+    }
+    return (int)enabled;
+}
+
 static void read_ip4_destination(const struct fsk_control *item, struct fski_metadata *metadata) {
     struct in_pktinfo info;
     struct fsk_address *address = &metadata->destination;
@@ -148,6 +163,12 @@ int fsk_metadata_enable(int fd, int family, unsigned metadata) {
     (void)fd;
     (void)family;
     return metadata == 0 ? 0 : -EOPNOTSUPP;
+}
+
+int fsk_metadata_enabled(int fd, int family) {
+    (void)fd;
+    (void)family;
+    return 0;
 }
 
 static void read_item(const struct fsk_control *item, struct fski_metadata *metadata) {

@@ -37,7 +37,11 @@ from fastsock.inplace import uninstall as uninstall
 from fastsock.native import library as _library
 from fastsock.native.errors import CapabilityError as CapabilityError
 from fastsock.native.errors import StaleMessageError as StaleMessageError
+from fastsock.native.receiver import ReceivedBatch as ReceivedBatch
 from fastsock.pickling import register as _register
+from fastsock.receiver import Receiver as Receiver
+from fastsock.receiver import ReceiverStats as ReceiverStats
+from fastsock.receiver import open_shards as open_shards
 from fastsock.readiness import wait_readable as wait_readable
 
 __implements__ = ("socket", "create_connection", "create_server", "fromfd", "socketpair")
@@ -46,10 +50,14 @@ __adds__ = (
     "Batch",
     "CapabilityError",
     "Message",
+    "ReceivedBatch",
+    "Receiver",
+    "ReceiverStats",
     "StaleMessageError",
     "accept_many",
     "install",
     "installed",
+    "open_shards",
     "recv_batch",
     "recv_many",
     "recvfrom_many",

@@ -13,8 +13,8 @@ from fastsock.native import accept as _accept
 from fastsock.native import receive_many as _receive
 from fastsock.native import send_many as _send
 from fastsock.native.batch import Batch as Batch
-from fastsock.native.batch import Message as Message
 from fastsock.native.descriptor import borrowing as _borrowing
+from fastsock.native.messages import Message as Message
 
 if TYPE_CHECKING:
     import socket

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import select
+import sys
 import time
 from math import ceil
 from typing import TYPE_CHECKING, TypeVar
@@ -65,3 +67,30 @@ def wait_readable(socks: Iterable[_Socket], timeout: float | None = None) -> lis
     queued = {sock for sock in listed if isinstance(sock, socket) and sock.pending() > 0}
     ready = _poll((sock.fileno() for sock in listed), 0 if queued else timeout)
     return [sock for sock in listed if sock in queued or sock.fileno() in ready]
+
+
+async def readable(descriptor: int) -> None:
+    """Wait in the running event loop, asyncio's, uvloop's or trio's, until a descriptor is readable.
+
+    One task at a time for a descriptor.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        if "trio" not in sys.modules:
+            raise
+        import trio
+
+        await trio.lowlevel.wait_readable(descriptor)
+        return
+    future = loop.create_future()
+
+    def wake() -> None:
+        if not future.done():
+            future.set_result(None)
+
+    loop.add_reader(descriptor, wake)
+    try:
+        await future
+    finally:
+        loop.remove_reader(descriptor)

@@ -28,6 +28,9 @@ enum fsk_metadata {
  */
 FSK_API int fsk_metadata_enable(int fd, int family, unsigned metadata);
 
+/* What the kernel tells now: bits of fsk_metadata, or -errno. */
+FSK_API int fsk_metadata_enabled(int fd, int family);
+
 #ifdef __cplusplus
 }
 #endif

@@ -2,6 +2,7 @@
 """Arguments of the calls, with the ranges and the errors that CPython's own parser gives them."""
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyObject_GetBuffer
 from cpython.long cimport PyLong_AsLong
+from libc.math cimport ceil
 
 NO_FLAGS = 0  # CPython has one object for it: identity tells the default
 
@@ -13,6 +14,19 @@ cdef int convert_flags(object value) except? -1:
     if number < -0x80000000:
         raise OverflowError("signed integer is less than minimum")
     return <int>number
+
+
+cdef int64_t seconds_to_ns(object timeout) except? -3:
+    """A timeout in nanoseconds; -1 for None, which is for ever."""
+    cdef double seconds
+    if timeout is None:
+        return -1
+    seconds = timeout
+    if seconds < 0:
+        raise ValueError("timeout must be None or at least 0 seconds")
+    if not seconds <= 9e9:
+        raise ValueError("timeout is too large, or no number")
+    return <int64_t>ceil(seconds * 1e9)
 
 
 cdef int pin_data(object data, Py_buffer *view) except -1:

@@ -90,6 +90,7 @@ cdef extern from "fastsock/fastsock.h" nogil:
         FSK_METADATA_HOP_LIMIT
         FSK_METADATA_TOS
 
+    int fsk_metadata_enabled(int fd, int family)
     int fsk_metadata_enable(int fd, int family, unsigned metadata)
 
     enum:
@@ -155,6 +156,45 @@ cdef extern from "fastsock/fastsock.h" nogil:
     size_t fsk_readahead_pending(const fsk_readahead *readahead)
     void fsk_readahead_clear(fsk_readahead *readahead)
     int fsk_readahead_receive(fsk_readahead *readahead, int fd, int flags, fsk_batch *batch)
+
+    enum:
+        FSK_RECEIVER_MEMORY
+        FSK_RECEIVER_SHARDS
+        FSK_OVERFLOW_DROP_NEWEST
+        FSK_OVERFLOW_DROP_OLDEST
+        FSK_OVERFLOW_BLOCK
+
+    struct fsk_receiver:
+        pass
+
+    struct fsk_receiver_options:
+        size_t size
+        size_t memory
+        int overflow
+        bint gro
+        bint keeps_sockets
+        unsigned metadata
+        const int *cpus
+        int priority
+        uint32_t busy_poll_us
+        uint64_t key
+
+    struct fsk_receiver_stats_t "fsk_receiver_stats":
+        size_t size
+        uint64_t received, delivered, queued, ring_drops, discarded
+        uint64_t bytes, system_calls, largest_batch, high_water, kernel_drops
+        bint kernel_drops_exact
+        uint64_t truncated, control_truncated, descriptors, errors
+        unsigned pinned
+
+    int fsk_receiver_open(fsk_receiver **receiver, const int *fds, unsigned count,
+                          const fsk_receiver_options *options)
+    int fsk_receiver_next(fsk_receiver *receiver, int64_t timeout_ns, fsk_batch **batch)
+    void fsk_receiver_release(fsk_receiver *receiver, fsk_batch *batch)
+    int fsk_receiver_fd(fsk_receiver *receiver)
+    int fsk_receiver_stats(fsk_receiver *receiver, fsk_receiver_stats_t *stats)
+    int fsk_receiver_close(fsk_receiver *receiver)
+    void fsk_receiver_free(fsk_receiver *receiver)
 
     struct fsk_segmentation:
         pass

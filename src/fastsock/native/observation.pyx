@@ -10,9 +10,14 @@ from fastsock.native.errors import CapabilityError
 from fastsock.native.errors cimport raise_error
 from fastsock.native.libfastsock cimport (
     AF_UNIX, FSK_METADATA_DESTINATION, FSK_METADATA_HOP_LIMIT, FSK_METADATA_TIMESTAMP,
-    FSK_METADATA_TOS, SOCK_DGRAM, fsk_metadata_enable, fsk_socket_drops,
+    FSK_METADATA_TOS, SOCK_DGRAM, fsk_metadata_enable, fsk_metadata_enabled, fsk_socket_drops,
 )
 from fastsock.native.state cimport State, need_state
+
+
+cdef int raise_no_metadata(str name) except -1:
+    raise CapabilityError(EOPNOTSUPP, f"{name}: the system tells nothing of the kind for this "
+                          "socket; it needs UDP, on Linux")
 
 
 @cython.final
@@ -59,8 +64,7 @@ cdef class Methods:
                 and int_member(self, stdlib.type_offset) == SOCK_DGRAM):
             result = fsk_metadata_enable(number(self), family(self), metadata)
         if result == -EOPNOTSUPP:
-            raise CapabilityError(EOPNOTSUPP, "set_metadata: the system tells nothing of the kind "
-                                  "for this socket; it needs UDP, on Linux")
+            raise_no_metadata("set_metadata")
         if result < 0:
             raise_error(result)
         state = need_state(self)
@@ -105,3 +109,22 @@ cdef class Methods:
 
 set_metadata = method_of(Methods, "set_metadata")
 drops = method_of(Methods, "drops")
+
+
+def enabled_metadata(sock, /):
+    """Bits of fsk_metadata that the kernel tells of sock's messages now."""
+    cdef int bits = fsk_metadata_enabled(number(sock), family(sock)) if serves(sock) else 0
+    if bits < 0:
+        raise_error(bits)
+    return bits
+
+
+def enable_metadata(sock, unsigned bits, /):
+    """Have the kernel tell exactly bits of fsk_metadata; what a socket itself fills stays."""
+    cdef int result = -EOPNOTSUPP
+    if serves(sock) and family(sock) != AF_UNIX:
+        result = fsk_metadata_enable(number(sock), family(sock), bits)
+    if result == -EOPNOTSUPP:
+        raise_no_metadata("metadata")
+    if result < 0:
+        raise_error(result)

@@ -11,10 +11,9 @@ What follows
 cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.number cimport PyNumber_AsSsize_t
-from libc.math cimport ceil
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from fastsock.native.arguments cimport as_flags
+from fastsock.native.arguments cimport as_flags, seconds_to_ns
 from fastsock.native.batch cimport Batch
 from fastsock.native.descriptor cimport is_drop_in, message_kind, method_of
 from fastsock.native.interpreter cimport FASTSOCK_CMSG_CLOEXEC
@@ -88,17 +87,7 @@ cdef int check_flags(object flags) except? -1:
 
 
 cdef int64_t as_timeout_ns(object timeout) except? -3:
-    cdef double seconds
-    if timeout is ...:
-        return OWN_TIMEOUT
-    if timeout is None:
-        return -1
-    seconds = timeout
-    if seconds < 0:
-        raise ValueError("timeout must be None or at least 0 seconds")
-    if not seconds <= 9e9:
-        raise ValueError("timeout is too large, or no number")
-    return <int64_t>ceil(seconds * 1e9)
+    return OWN_TIMEOUT if timeout is ... else seconds_to_ns(timeout)
 
 
 cdef ssize_t run_receive_batch(Operation *operation, int flags) noexcept nogil:

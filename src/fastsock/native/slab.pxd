@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: MIT
 from fastsock.native.interpreter cimport fastsock_add
-from fastsock.native.libfastsock cimport fsk_batch
+from fastsock.native.libfastsock cimport fsk_batch, fsk_receiver
+
+
+cdef class Lender:
+    cdef fsk_receiver *receiver
 
 
 cdef class Slab:
+    cdef Lender lender       # None: the memory is its own
     cdef fsk_batch *filled
     cdef Py_ssize_t exports  # buffers handed out and not yet released, and calls that read
     cdef tuple sources       # of this fill, once asked for; else None
     cdef tuple hosts
 
 cdef Slab make_slab(Py_ssize_t capacity, Py_ssize_t max_message)
+cdef Slab lent_slab(Lender lender, fsk_batch *filled)
 cdef tuple sources_of(Slab slab)
 cdef tuple hosts_of(Slab slab)
 

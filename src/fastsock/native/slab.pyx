@@ -10,6 +10,7 @@ from libc.stdint cimport uint32_t
 from fastsock.native.address cimport to_python
 from fastsock.native.libfastsock cimport (
     fsk_address, fsk_batch_destination, fsk_batch_free, fsk_batch_new, fsk_batch_source,
+    fsk_receiver_close, fsk_receiver_free, fsk_receiver_release,
 )
 from fastsock.native.state cimport random_key
 
@@ -18,11 +19,15 @@ cdef enum:
 
 
 @cython.final
+@cython.no_gc  # in no cycle; and a lender must not be cleared before what it has lent
 cdef class Slab:
     # One arena with its columns, shared by a Batch and the views of it.
 
     def __dealloc__(self):
-        fsk_batch_free(self.filled)
+        if self.lender is None:
+            fsk_batch_free(self.filled)
+        else:
+            fsk_receiver_release(self.lender.receiver, self.filled)
 
 
 cdef Slab make_slab(Py_ssize_t capacity, Py_ssize_t max_message):
@@ -34,6 +39,23 @@ cdef Slab make_slab(Py_ssize_t capacity, Py_ssize_t max_message):
     result = fsk_batch_new(&slab.filled, capacity, max_message, random_key())
     if result < 0:
         raise MemoryError(f"no memory for {capacity} messages of {max_message} bytes")
+    return slab
+
+
+@cython.final
+cdef class Lender:
+    # A receiver of the C library, which lives as long as anybody has memory of it.
+
+    def __dealloc__(self):
+        fsk_receiver_close(self.receiver)
+        fsk_receiver_free(self.receiver)
+
+
+cdef Slab lent_slab(Lender lender, fsk_batch *filled):
+    """The memory of a batch that the lender's receiver has given; it goes back with the slab."""
+    cdef Slab slab = Slab.__new__(Slab)
+    slab.filled = filled
+    slab.lender = lender
     return slab
 
 

@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: MIT
+"""The sockets of a receiver: opened and set up, or borrowed, and given back as they were."""
+
+from __future__ import annotations
+
+import os
+import socket as stdlib
+import sys
+import warnings
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from fastsock import constants
+from fastsock.dropin import socket
+from fastsock.endpoint import Endpoint, parse_endpoint
+from fastsock.native import observation
+from fastsock.native import receiver as _native
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ENOUGH_BUFFER = 4 << 20  # bytes that are asked for where the system's default is less
+METADATA = ("timestamp", "destination", "hop_limit", "tos")  # bits, in the C library's order
+
+# Linux doubles what is asked for, as its own bookkeeping comes out of the same budget.
+_BOOKKEEPING = 2 if sys.platform == "linux" else 1
+
+
+class Intake:
+    """Sockets that messages are received from.
+
+    Attributes
+    ----------
+    sockets : list of socket
+        Until ``descriptors()`` hands them over.
+    is_borrowed : bool
+        There is one, a duplicate of the user's.
+    metadata : int
+        Bits of what is told of each message.
+    name : object
+        As getsockname.
+    receive_buffer : int, bytes
+        Of the socket that has least.
+    """
+
+    def __init__(self, sockets: list[socket], metadata: int, lender: Any = None) -> None:
+        self.sockets = sockets
+        self.metadata = metadata
+        self.is_borrowed = lender is not None
+        self.family = sockets[0].family
+        self.name = sockets[0].getsockname()
+        self.receive_buffer = min(
+            sock.getsockopt(stdlib.SOL_SOCKET, stdlib.SO_RCVBUF) for sock in sockets
+        )
+        self._undo = ExitStack()
+        if lender is None:
+            self._undo.callback(_remove_path, _path_of(self.family, self.name))
+
+    @classmethod
+    def open(
+        cls,
+        address: Any,
+        shards: int,
+        receive_buffer: int | None,
+        metadata: Iterable[str],
+        groups: Iterable[Any],
+    ) -> Intake:
+        """Open or borrow the sockets; the arguments are those of `Receiver`."""
+        bits = _metadata_bits(metadata)
+        groups = [_as_group(group) for group in groups]
+        if not 1 <= shards <= _native.MOST_SHARDS:
+            raise ValueError(f"shards must be 1 to {_native.MOST_SHARDS}, not {shards}")
+        if isinstance(address, stdlib.socket):
+            if shards > 1:
+                raise ValueError("several shards need an address, not a socket")
+            return cls._borrow(address, receive_buffer, bits, groups)
+        endpoint = parse_endpoint(address)
+        if endpoint.family == stdlib.AF_UNIX and shards > 1:
+            raise ValueError("several shards need UDP; a Unix socket has one queue")
+        with ExitStack() as undo:
+            sockets: list[socket] = []
+            for _ in range(shards):
+                sock = undo.enter_context(socket(endpoint.family, stdlib.SOCK_DGRAM))
+                _set_up(sock, receive_buffer, bits, groups, shards)
+                _bind(sock, endpoint, undo)
+                # Of port 0 the kernel chooses one, for all.
+                endpoint = Endpoint(endpoint.family, sock.getsockname())
+                sockets.append(sock)
+            taken = cls(sockets, bits)
+            undo.pop_all()
+        return taken
+
+    @classmethod
+    def _borrow(
+        cls, lender: stdlib.socket, receive_buffer: int | None, bits: int, groups: list[Any]
+    ) -> Intake:
+        if lender.type == stdlib.SOCK_STREAM:
+            raise ValueError(
+                "a stream has no messages; receive with recv and cut them by a framing, such as a "
+                "length prefix"
+            )
+        with ExitStack() as undo:
+            duplicate = lender.dup()
+            sock = undo.enter_context(
+                socket(lender.family, lender.type, lender.proto, duplicate.detach())
+            )
+            if lender.type == stdlib.SOCK_SEQPACKET:
+                sock.getpeername()  # ENOTCONN: there is nobody to receive from
+            taken = cls([sock], bits, lender)
+            undo.push(taken._undo)
+            if bits:
+                before = observation.enabled_metadata(sock)
+                observation.enable_metadata(sock, before | bits)
+                taken._undo.callback(_restore_metadata, lender, before)
+            for group in groups:
+                sock.join_group(*group)
+                taken._undo.callback(_leave_group, lender, group)
+            if receive_buffer is not None:
+                taken.receive_buffer = _ask_for_buffer(sock, receive_buffer)
+            undo.pop_all()
+        return taken
+
+    def split(self) -> list[Intake]:
+        """The same sockets, each by itself."""
+        sockets, self.sockets = self.sockets, []
+        return [Intake([sock], self.metadata) for sock in sockets]
+
+    def descriptors(self) -> list[int]:
+        """Hand over the descriptors; what else there is to undo stays for ``close()``."""
+        sockets, self.sockets = self.sockets, []
+        return [sock.detach() for sock in sockets]
+
+    def close(self) -> None:
+        """Close what was not handed over, and undo the rest. More than once."""
+        for sock in self.sockets:
+            sock.close()
+        self._undo.close()
+
+    def __str__(self) -> str:
+        if not self.name:
+            return "an unnamed Unix socket"
+        return str(Endpoint(self.family, self.name))
+
+
+def _metadata_bits(names: Iterable[str]) -> int:
+    if isinstance(names, str):
+        names = [names]
+    bits = 0
+    for name in names:
+        if name not in METADATA:
+            raise ValueError(f"metadata can be {', '.join(METADATA)}, not {name!r}")
+        bits |= 1 << METADATA.index(name)
+    return bits
+
+
+def _as_group(group: Any) -> tuple[Any, ...]:
+    """The arguments of join_group."""
+    if isinstance(group, str):
+        return (group,)
+    if isinstance(group, tuple) and 1 <= len(group) <= 3:
+        return group
+    raise TypeError(
+        "a group is a str such as '239.1.2.3', (group, interface) or (group, interface, source), "
+        f"not {group!r}"
+    )
+
+
+def _set_up(
+    sock: socket, receive_buffer: int | None, bits: int, groups: list[Any], shards: int
+) -> None:
+    """What comes before bind, or may."""
+    if shards > 1:
+        sock.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_REUSEPORT, 1)
+    if groups:
+        # Others on this host may want the same group.
+        sock.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_REUSEADDR, 1)
+        _receive_own_groups(sock)
+    default = sock.getsockopt(stdlib.SOL_SOCKET, stdlib.SO_RCVBUF)
+    if receive_buffer is not None or (sock.family != stdlib.AF_UNIX and default < ENOUGH_BUFFER):
+        _ask_for_buffer(sock, receive_buffer)
+    if bits:
+        observation.enable_metadata(sock, bits)
+    for group in groups:
+        sock.join_group(*group)
+
+
+def _receive_own_groups(sock: socket) -> None:
+    """On Linux a socket gets every group that any socket of the host has joined."""
+    if sock.family == stdlib.AF_INET and hasattr(constants, "IP_MULTICAST_ALL"):
+        sock.setsockopt(stdlib.IPPROTO_IP, constants.IP_MULTICAST_ALL, 0)
+    elif sock.family == stdlib.AF_INET6 and hasattr(constants, "IPV6_MULTICAST_ALL"):
+        sock.setsockopt(stdlib.IPPROTO_IPV6, constants.IPV6_MULTICAST_ALL, 0)
+
+
+def _bind(sock: socket, endpoint: Endpoint, undo: ExitStack) -> None:
+    try:
+        sock.bind(endpoint.address)
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror}: {endpoint}") from None
+    undo.callback(_remove_path, _path_of(sock.family, sock.getsockname()))
+
+
+_Path = tuple[str, int, int, int]
+
+
+def _path_of(family: int, name: Any) -> _Path | None:
+    """The path that a socket's bind has just made: where, which file, and by which process."""
+    if family != stdlib.AF_UNIX or not name or isinstance(name, bytes):
+        return None  # an abstract name is bytes
+    path = os.path.abspath(name)
+    status = os.lstat(path)
+    return path, status.st_dev, status.st_ino, os.getpid()
+
+
+def _remove_path(made: _Path | None) -> None:
+    """Remove it if it is still the same, and ours."""
+    if made is None:
+        return
+    path, device, inode, process = made
+    try:
+        status = os.lstat(path)
+        if (status.st_dev, status.st_ino, os.getpid()) == (device, inode, process):
+            os.unlink(path)
+    except OSError:
+        pass  # somebody was first, or has taken the right to away from us
+
+
+def _restore_metadata(lender: stdlib.socket, before: int) -> None:
+    if lender.fileno() >= 0:
+        observation.enable_metadata(lender, before)
+
+
+def _leave_group(lender: stdlib.socket, group: tuple[Any, ...]) -> None:
+    if lender.fileno() >= 0:
+        socket.leave_group(lender, *group)  # of the standard library's sockets too
+
+
+def _ask_for_buffer(sock: socket, wanted: int | None) -> int:
+    """Ask for a receive buffer; by force only when the user named a size. Returns what there is."""
+    asked = ENOUGH_BUFFER if wanted is None else wanted
+    if not 1 <= asked <= 0x7FFFFFFF // _BOOKKEEPING:
+        raise ValueError(f"receive_buffer must be 1 to {0x7FFFFFFF // _BOOKKEEPING}, not {asked}")
+    try:
+        if wanted is None or not hasattr(constants, "SO_RCVBUFFORCE"):
+            raise PermissionError
+        sock.setsockopt(stdlib.SOL_SOCKET, constants.SO_RCVBUFFORCE, asked)
+    except PermissionError:
+        sock.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_RCVBUF, asked)
+    given = sock.getsockopt(stdlib.SOL_SOCKET, stdlib.SO_RCVBUF)
+    if given < asked * _BOOKKEEPING:
+        _warn_of_buffer(given // _BOOKKEEPING, asked)
+    return given
+
+
+_has_warned = False
+
+
+def _warn_of_buffer(given: int, asked: int) -> None:
+    global _has_warned
+    if _has_warned:
+        return
+    _has_warned = True
+    cure = "raise the system's limit"
+    if sys.platform == "linux":
+        cure = f"as root: sysctl -w net.core.rmem_max={asked}"
+    warnings.warn(
+        f"the system gives {given} bytes of receive buffer of the {asked} asked for, so datagrams "
+        f"may be lost in bursts; {cure}",
+        RuntimeWarning,
+        stacklevel=6,
+    )

@@ -1,0 +1,338 @@
+# SPDX-License-Identifier: MIT
+"""Receiver: a thread without the GIL that receives, and accounts for every datagram."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import warnings
+import weakref
+from contextlib import ExitStack
+from dataclasses import dataclass
+from errno import EBADF
+from typing import TYPE_CHECKING, Any
+
+from fastsock.intake import Intake
+from fastsock.native import receiver as _native
+from fastsock.readiness import readable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable, Sequence
+    from typing import Self
+
+    from fastsock.native.receiver import ReceivedBatch
+
+OVERFLOWS = ("drop-newest", "drop-oldest", "block")  # in the order of the C library's enum
+
+
+@dataclass(frozen=True)
+class ReceiverStats:
+    """What has become of every message, counted since the receiver was opened.
+
+    Always ``received == delivered + ring_drops + queued + discarded``. And ``sent == received +
+    kernel_drops`` when ``kernel_drops_exact``: with ``gro=False``, or as long as nothing is dropped.
+    """
+
+    received: int
+    """Messages taken from the kernel."""
+    bytes: int
+    """Bytes of the messages received."""
+    system_calls: int
+    """Receiving system calls, those that found nothing included."""
+    largest_batch: int
+    """Messages that one system call brought at most."""
+    high_water: int
+    """Messages that ever waited for the consumer at once (of several shards the sum). When it comes
+    near what ``memory`` holds, the consumer is about to be too slow."""
+    kernel_drops: int
+    """Dropped by the kernel, as its own receive buffer was full. Give the receive thread a larger
+    ``receive_buffer``, a CPU of its own (``cpu``) or a ``priority``, or use ``shards``. With
+    ``overflow="block"``: the consumer is too slow."""
+    kernel_drops_exact: bool
+    """False: ``kernel_drops`` is a lower bound, as a train of datagrams (GRO) counts once, or the
+    system does not count them at all."""
+    ring_drops: int
+    """Dropped as the consumer was too slow and ``memory`` full. Give it more ``memory`` for longer
+    bursts, or do less for each message: use the columns of the batch."""
+    delivered: int
+    """Given to the consumer."""
+    queued: int
+    """Wait for the consumer now."""
+    discarded: int
+    """Left when the receiver was closed, the kernel's queue included. Take what is queued before
+    ``close()`` if it matters."""
+    truncated: int
+    """Unix datagrams longer than 64 KiB, which were cut (``Batch.TRUNCATED``). Send smaller ones."""
+    control_truncated: int
+    """Messages with more control data than there is room for. Switch off what the receiver did not
+    ask for, such as SO_PASSCRED."""
+    fds_refused: int
+    """Descriptors that a Unix peer sent along, and that were closed. Receive from such a peer with
+    ``recv_fds``."""
+    pinned: int
+    """Batches taken of which a view still lives. When they are many, the receiver lacks their
+    memory: copy what is to be kept."""
+    errors: int
+    """Errors that a socket reported and receiving went on after, such as a peer's ICMP message."""
+
+
+class Receiver(_native.Receiver):
+    """Receives in a thread of its own that never needs the GIL, into memory of fixed size.
+
+    While the program works, collects garbage or waits for something else, datagrams are taken from
+    the kernel as fast as they come. ``for batch in receiver`` gives them, many at a time; ``async
+    for`` does on asyncio, uvloop and trio; ``fileno()`` is for select loops.
+
+    Parameters
+    ----------
+    address : tuple, str, bytes, os.PathLike or socket
+        Where to receive: ("0.0.0.0", 8888), "udp://[::]:8888", "unix:///run/x.sock" or the path of a
+        Unix socket. Or a socket: UDP, Unix datagram or a connected SOCK_SEQPACKET one. It stays the
+        caller's, who must not receive from it as long as the receiver is open.
+    memory : int, bytes, optional
+        For all messages that wait and what they are received into; at least 1 MiB for each shard.
+    overflow : {"drop-newest", "drop-oldest", "block"}, optional
+        What happens when it is full: what arrives is dropped, or what has waited longest; or
+        nothing is received, so that the kernel's own buffer fills up and then drops. Each is counted.
+    gro : bool, optional
+        Let the kernel hand over trains of datagrams as one buffer (UDP_GRO), where it can.
+    cpu : int or sequence of int, optional
+        The CPU each thread is bound to; one number for one shard.
+    priority : int, optional
+        Real-time priority of the threads, 1 to 99 (SCHED_FIFO). Needs CAP_SYS_NICE or RLIMIT_RTPRIO.
+    busy_poll : int, microseconds, optional
+        How long a thread asks again and again before it sleeps: less latency for a busy CPU.
+    receive_buffer : int, bytes, optional
+        To ask the kernel for, even beyond net.core.rmem_max if the process may (SO_RCVBUFFORCE).
+        Default: 4 MiB if the system's default is less.
+    metadata : iterable of str, optional
+        "timestamp", "destination", "hop_limit", "tos": as ``socket.set_metadata``.
+    groups : iterable, optional
+        Multicast groups to join: "239.1.2.3", or (group, interface), or (group, interface, source),
+        as ``socket.join_group``. The socket then gets these groups only.
+    shards : int, optional
+        Sockets on the same address (SO_REUSEPORT), each with a thread and a part of the memory; the
+        kernel spreads senders over them. The order is kept within a shard. See `open_shards`.
+
+    Attributes
+    ----------
+    receive_buffer : int
+        What the kernel gave, as SO_RCVBUF reads: twice what was asked for, for its own bookkeeping.
+        Of all shards the least.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is out of range, or the socket has no messages.
+    OSError
+        As ``bind``; EBUSY: the socket reads ahead. PermissionError: priority.
+
+    Warns
+    -----
+    RuntimeWarning
+        Once a process: the kernel gives less receive buffer than asked for.
+
+    Notes
+    -----
+    One thread at a time in ``next_batch``; ``close()`` and ``stats()`` from any. Signals are handled
+    while waiting. After a fork the child can only close its copy. Unclosed when it is collected: a
+    ResourceWarning. Source: udp(7), unix(7), socket(7).
+    """
+
+    _is_closed = True  # until it is open
+
+    def __init__(
+        self,
+        address: Any,
+        *,
+        memory: int = 64 << 20,
+        overflow: str = "drop-newest",
+        gro: bool = True,
+        cpu: int | Sequence[int] | None = None,
+        priority: int | None = None,
+        busy_poll: int | None = None,
+        receive_buffer: int | None = None,
+        metadata: Iterable[str] = (),
+        groups: Iterable[Any] = (),
+        shards: int = 1,
+    ) -> None:
+        taken = Intake.open(address, shards, receive_buffer, metadata, groups)
+        self._start(taken, memory, overflow, gro, cpu, priority, busy_poll)
+
+    def _start(
+        self,
+        taken: Intake,
+        memory: int = 64 << 20,
+        overflow: str = "drop-newest",
+        gro: bool = True,
+        cpu: int | Sequence[int] | None = None,
+        priority: int | None = None,
+        busy_poll: int | None = None,
+    ) -> None:
+        """Begin to receive from what was taken, which is closed if that fails."""
+        with ExitStack() as undo:
+            undo.callback(taken.close)
+            least = len(taken.sockets) * _native.LEAST_MEMORY
+            if memory < least:
+                raise ValueError(f"memory must be at least {least} bytes, not {memory}")
+            if overflow not in OVERFLOWS:
+                raise ValueError(f"overflow must be one of {', '.join(OVERFLOWS)}, not {overflow!r}")
+            cpus = _cpus(cpu, len(taken.sockets))
+            fds = taken.descriptors()
+            for fd in fds:
+                undo.callback(os.close, fd)
+            self._open(
+                fds,
+                memory,
+                OVERFLOWS.index(overflow),
+                bool(gro),
+                taken.is_borrowed,
+                taken.metadata,
+                cpus,
+                _in_range("priority", priority, 99),
+                _in_range("busy_poll", busy_poll, 10**6),
+            )
+            undo.pop_all()
+        self._taken = taken
+        self._is_closed = False
+        _open_receivers.add(self)
+
+    @property
+    def receive_buffer(self) -> int:
+        return self._taken.receive_buffer
+
+    @property
+    def closed(self) -> bool:
+        """Whether ``close()`` was called."""
+        return self._is_closed
+
+    def getsockname(self) -> Any:
+        """Return the address it receives at, as ``socket.getsockname``."""
+        return self._taken.name
+
+    def stats(self) -> ReceiverStats:
+        """Return what has become of every message so far; after ``close()`` too."""
+        return ReceiverStats(*self._counts())
+
+    def close(self) -> None:
+        """Stop receiving. What waits is discarded, and counted; waits in other threads end.
+
+        Batches taken stay valid. A path that ``bind`` made is removed; a borrowed socket is as it
+        was. Any thread; more than once.
+
+        Raises
+        ------
+        OSError
+            EBUSY: trains came faster to a borrowed socket than they could be drained; one that is on
+            its way may be received as one datagram. The receiver is closed all the same.
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
+        try:
+            self._close()
+        finally:
+            if self._is_own():  # a child of a fork leaves the parent's as it is
+                self._taken.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    async def __aiter__(self) -> AsyncGenerator[ReceivedBatch, None]:
+        # A duplicate, as close() must not take away the descriptor that an event loop watches.
+        fd = os.dup(self.fileno())
+        try:
+            while True:
+                try:
+                    batch = self.next_batch(0)
+                except BlockingIOError:
+                    await readable(fd)
+                    continue
+                except EOFError:
+                    return
+                except OSError as error:
+                    if error.errno != EBADF:
+                        raise
+                    return
+                yield batch
+                del batch  # the memory can be used again while this waits
+        finally:
+            os.close(fd)
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "open"
+        return f"<fastsock.Receiver {state} at {self._taken}>"
+
+    def __del__(self) -> None:
+        if self._is_closed:
+            return
+        if self._is_own():
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+        self.close()
+
+
+_open_receivers: weakref.WeakSet[Receiver] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """End the waits of daemon threads, and remove the paths, before the interpreter goes."""
+    for receiver in list(_open_receivers):
+        receiver.close()
+
+
+def open_shards(address: Any, shards: int, **options: Any) -> tuple[Receiver, ...]:
+    """Open several receivers at one address, for a consumer each.
+
+    As ``Receiver(address, shards=shards)``, but each socket with its own receiver: for a thread
+    each in a free-threaded Python, or a CPU each.
+
+    Parameters
+    ----------
+    address : tuple or str
+        Of UDP; with port 0 all get the port of the first.
+    shards : int
+    **options
+        As `Receiver`; ``memory`` is each one's.
+
+    Returns
+    -------
+    tuple of Receiver
+        All were bound before any of them received.
+    """
+    if shards < 1:
+        raise ValueError(f"shards must be at least 1, not {shards}")
+    kept = {name: options.pop(name, None) for name in ("receive_buffer", "cpu")}
+    told = {name: options.pop(name, ()) for name in ("metadata", "groups")}
+    taken = Intake.open(address, shards, kept["receive_buffer"], told["metadata"], told["groups"])
+    with ExitStack() as undo:
+        undo.callback(taken.close)
+        receivers = []
+        for part, cpu in zip(taken.split(), _cpus(kept["cpu"], shards), strict=True):
+            receiver = Receiver.__new__(Receiver)
+            receiver._start(part, cpu=cpu, **options)
+            undo.callback(receiver.close)
+            receivers.append(receiver)
+        undo.pop_all()
+    return tuple(receivers)
+
+
+def _cpus(cpu: int | Sequence[int] | None, count: int) -> list[int]:
+    """The CPU of each of count threads; -1: any."""
+    if cpu is None:
+        return [-1] * count
+    cpus = [cpu] if isinstance(cpu, int) else list(cpu)
+    if len(cpus) != count:
+        raise ValueError(f"cpu must name one CPU for each of {count} threads, not {cpu!r}")
+    return cpus
+
+
+def _in_range(name: str, value: int | None, most: int) -> int:
+    if value is None:
+        return 0
+    if not 0 <= value <= most:
+        raise ValueError(f"{name} must be 0 to {most}, not {value}")
+    return value
