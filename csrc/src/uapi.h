@@ -35,6 +35,10 @@ enum { FSKI_MSG_REAL_LENGTH = 0 };
 #define SO_PROTOCOL 38 /* Linux 2.6.32; a system without it refuses the number */
 #endif
 
+#ifndef SO_RCVBUFFORCE
+#define SO_RCVBUFFORCE 33 /* Linux 2.6.14; a system without it refuses the number */
+#endif
+
 #ifndef MSG_WAITFORONE
 #define MSG_WAITFORONE 0x10000 /* Linux 2.6.34 */
 #endif
