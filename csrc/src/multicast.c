@@ -16,14 +16,7 @@
 #include "uapi.h"
 
 static bool is_of(const struct fsk_address *address, int family) {
-    size_t least = family == AF_INET ? sizeof address->name.ip4 : sizeof address->name.ip6;
-    return address->length >= least && address->name.any.sa_family == family;
-}
-
-static bool is_multicast(const struct fsk_address *address) {
-    if (is_of(address, AF_INET))
-        return IN_MULTICAST(ntohl(address->name.ip4.sin_addr.s_addr));
-    return is_of(address, AF_INET6) && IN6_IS_ADDR_MULTICAST(&address->name.ip6.sin6_addr);
+    return address->length > 0 && address->name.any.sa_family == family;
 }
 
 /* 0 for a socket, a group and a source that belong together. */
@@ -31,7 +24,7 @@ static int check(int fd, const struct fsk_address *group, const struct fsk_addre
     int family = fski_socket_family(fd);
     if (family < 0)
         return family;
-    if (!is_multicast(group) || group->name.any.sa_family != family)
+    if (!is_of(group, family) || !fsk_address_is_multicast(group))
         return -EINVAL;
     return source == NULL || is_of(source, family) ? 0 : -EINVAL;
 }
