@@ -76,6 +76,15 @@ bool fsk_address_is_abstract(const struct fsk_address *address) {
            address->name.path.sun_path[0] == '\0';
 }
 
+bool fsk_address_is_multicast(const struct fsk_address *address) {
+    if (address->length == 0)
+        return false;
+    if (address->name.any.sa_family == AF_INET)
+        return IN_MULTICAST(ntohl(address->name.ip4.sin_addr.s_addr));
+    return address->name.any.sa_family == AF_INET6 &&
+           IN6_IS_ADDR_MULTICAST(&address->name.ip6.sin6_addr);
+}
+
 const char *fsk_address_path(const struct fsk_address *address, size_t *length) {
     const char *path = address->name.path.sun_path;
     size_t room = address->length > PATH_OFFSET ? address->length - PATH_OFFSET : 0;

@@ -28,6 +28,33 @@ static inline ssize_t fski_result(ssize_t returned) {
     return -errno;
 }
 
+/* Linux 2.6.27, and POSIX since 2024; a system without it is told by fcntl afterwards. */
+#ifdef SOCK_CLOEXEC
+#define FSKI_SOCK_CLOEXEC SOCK_CLOEXEC
+#else
+#define FSKI_SOCK_CLOEXEC 0
+#endif
+
+static inline int fski_socket(int family, int type, int protocol) {
+    return (int)fski_result(socket(family, type, protocol));
+}
+
+static inline int fski_bind(int fd, const struct sockaddr *name, socklen_t length) {
+    return (int)fski_result(bind(fd, name, length));
+}
+
+static inline int fski_listen(int fd, int backlog) {
+    return (int)fski_result(listen(fd, backlog));
+}
+
+static inline int fski_connect(int fd, const struct sockaddr *name, socklen_t length) {
+    return (int)fski_result(connect(fd, name, length));
+}
+
+static inline int fski_shutdown(int fd, int how) {
+    return (int)fski_result(shutdown(fd, how));
+}
+
 static inline ssize_t fski_recv(int fd, void *buffer, size_t length, int flags) {
     return fski_result(recv(fd, buffer, length, flags));
 }

@@ -9,15 +9,94 @@
 #include "socket.h"
 #include "uapi.h"
 
+int fsk_socket_open(int family, int type, int protocol) {
+    int fd = fski_socket(family, type | FSKI_SOCK_CLOEXEC, protocol);
+    if (fd < 0 || FSKI_SOCK_CLOEXEC != 0)
+        return fd;
+    int result = fski_fcntl_set(fd, F_SETFD, FD_CLOEXEC);
+    if (result >= 0)
+        return fd;
+    fski_close(fd);
+    return result;
+}
+
+int fsk_socket_close(int fd) {
+    return fski_close(fd);
+}
+
+int fsk_socket_bind(int fd, const struct fsk_address *address) {
+    return fski_bind(fd, &address->name.any, address->length);
+}
+
+int fsk_socket_listen(int fd, int backlog) {
+    return fski_listen(fd, backlog);
+}
+
+int fsk_socket_connect(int fd, const struct fsk_address *address) {
+    return fski_connect(fd, &address->name.any, address->length);
+}
+
+int fsk_socket_shutdown(int fd, int how) {
+    return fski_shutdown(fd, how);
+}
+
+/* The kernel tells the length of the whole address, which is more than it wrote if it had no room. */
+static void set_length(struct fsk_address *address, socklen_t length) {
+    address->length = length < sizeof address->name ? length : (socklen_t)sizeof address->name;
+}
+
+int fsk_socket_name(int fd, struct fsk_address *address) {
+    socklen_t length = sizeof address->name;
+    int result = fski_getsockname(fd, &address->name.any, &length);
+    set_length(address, result < 0 ? 0 : length);
+    return result;
+}
+
+int fsk_socket_peer(int fd, struct fsk_address *address) {
+    socklen_t length = sizeof address->name;
+    int result = fski_getpeername(fd, &address->name.any, &length);
+    set_length(address, result < 0 ? 0 : length);
+    return result;
+}
+
+int fsk_socket_set_option(int fd, int level, int option, int value) {
+    return fski_setsockopt(fd, level, option, &value, sizeof value);
+}
+
+int fsk_socket_option(int fd, int level, int option, int *value) {
+    int number = 0;
+    socklen_t length = sizeof number;
+    int result = fski_getsockopt(fd, level, option, &number, &length);
+    if (result >= 0)
+        *value = length == 1 ? *(const unsigned char *)&number : number;
+    return result;
+}
+
+int fsk_socket_set_blocking(int fd, bool blocking) {
+    int flags = fski_fcntl_get(fd, F_GETFL);
+    if (flags < 0)
+        return flags;
+    return fski_fcntl_set(fd, F_SETFL, blocking ? flags & ~O_NONBLOCK : flags | O_NONBLOCK);
+}
+
+int fsk_socket_set_receive_buffer(int fd, int bytes, bool force) {
+    int now = 0;
+    if (bytes < 0)
+        return -EINVAL; /* the kernel would read a huge number */
+    int result = force ? fsk_socket_set_option(fd, SOL_SOCKET, SO_RCVBUFFORCE, bytes) : -EPERM;
+    if (result < 0)
+        result = fsk_socket_set_option(fd, SOL_SOCKET, SO_RCVBUF, bytes);
+    if (result >= 0)
+        result = fsk_socket_option(fd, SOL_SOCKET, SO_RCVBUF, &now);
+    return result < 0 ? result : now;
+}
+
 int fsk_socket_accept(int fd, struct fsk_address *peer) {
     if (peer == NULL)
         return fski_engine()->accept(fd, NULL, NULL);
-    socklen_t room = sizeof peer->name;
-    socklen_t length = room;
+    socklen_t length = sizeof peer->name;
     int connection = fski_engine()->accept(fd, &peer->name.any, &length);
-    if (connection < 0)
-        length = 0;
-    peer->length = length < room ? length : room;
+    set_length(peer, connection < 0 ? 0 : length);
     return connection;
 }
 
@@ -61,8 +140,7 @@ int fsk_socket_is_blocking(int fd) {
 
 int fsk_socket_receive_low_water(int fd) {
     int bytes = 0;
-    socklen_t length = sizeof bytes;
-    int result = fski_getsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, &length);
+    int result = fsk_socket_option(fd, SOL_SOCKET, SO_RCVLOWAT, &bytes);
     return result < 0 ? result : bytes;
 }
 
@@ -77,25 +155,27 @@ int fsk_socket_drops(int fd, uint32_t *drops) {
     return result;
 }
 
-bool fski_socket_is_internet(int fd) {
+int fski_socket_family(int fd) {
     struct fsk_address own;
-    own.length = sizeof own.name;
-    return fski_getsockname(fd, &own.name.any, &own.length) >= 0 &&
-           (own.name.any.sa_family == AF_INET || own.name.any.sa_family == AF_INET6);
+    int result = fsk_socket_name(fd, &own);
+    return result < 0 ? result : own.name.any.sa_family;
+}
+
+bool fski_socket_is_internet(int fd) {
+    int family = fski_socket_family(fd);
+    return family == AF_INET || family == AF_INET6;
 }
 
 int fski_socket_type(int fd) {
     int type = 0;
-    socklen_t length = sizeof type;
-    int result = fski_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length);
+    int result = fsk_socket_option(fd, SOL_SOCKET, SO_TYPE, &type);
     return result < 0 ? result : type;
 }
 
 /* Not every system tells the protocol. */
 static bool may_be_udp(int fd) {
     int protocol = 0;
-    socklen_t length = sizeof protocol;
-    return fski_getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) < 0 ||
+    return fsk_socket_option(fd, SOL_SOCKET, SO_PROTOCOL, &protocol) < 0 ||
            protocol == IPPROTO_UDP;
 }
 

@@ -4,6 +4,9 @@
 
 #include <stdbool.h>
 
+/* The address family of a socket, or -errno. */
+int fski_socket_family(int fd);
+
 /* Whether a descriptor is a socket of AF_INET or AF_INET6, whatever its type. */
 bool fski_socket_is_internet(int fd);
 

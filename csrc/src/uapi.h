@@ -42,6 +42,16 @@ enum { FSKI_SCM_PIDFD = -1 };
 #define SO_PROTOCOL 38 /* Linux 2.6.32; a system without it refuses the number */
 #endif
 
+#ifndef SO_RCVBUFFORCE
+#define SO_RCVBUFFORCE 33 /* Linux 2.6.14; a system without it refuses the number */
+#endif
+
+/* linux/in.h and linux/in6.h */
+enum {
+    FSKI_IP_MULTICAST_ALL = 49,   /* Linux 2.6.31 */
+    FSKI_IPV6_MULTICAST_ALL = 29, /* Linux 4.20 */
+};
+
 #ifndef MSG_WAITFORONE
 #define MSG_WAITFORONE 0x10000 /* Linux 2.6.34 */
 #endif
@@ -58,6 +68,12 @@ _Static_assert((int)FSKI_UDP_GRO == UDP_GRO, "linux/udp.h");
 #endif
 #ifdef SOL_UDP
 _Static_assert((int)FSKI_SOL_UDP == SOL_UDP, "linux/udp.h");
+#endif
+#ifdef IP_MULTICAST_ALL
+_Static_assert((int)FSKI_IP_MULTICAST_ALL == IP_MULTICAST_ALL, "linux/in.h");
+#endif
+#ifdef IPV6_MULTICAST_ALL
+_Static_assert((int)FSKI_IPV6_MULTICAST_ALL == IPV6_MULTICAST_ALL, "linux/in6.h");
 #endif
 
 #endif

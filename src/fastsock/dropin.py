@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fastsock.native import accept as _accept
 from fastsock.native import descriptor as _descriptor
 from fastsock.native import message as _message
+from fastsock.native import multicast as _multicast
 from fastsock.native import observation as _observation
 from fastsock.native import readahead as _readahead
 from fastsock.native import receive as _receive
@@ -54,6 +55,8 @@ class socket(_Base):
     connect_ex = _send_many.connect_ex
     drops = _observation.drops
     get_readahead = _readahead.get_readahead
+    join_group = _multicast.join_group
+    leave_group = _multicast.leave_group
     pending = _readahead.pending
     recv = _receive.recv
     recv_batch = _receive_many.recv_batch

@@ -200,6 +200,28 @@ static void test_path_of_no_address_is_empty(void) {
     CHECK(!fsk_address_is_abstract(&address));
 }
 
+static void test_multicast_is_what_belongs_to_a_group(void) {
+    static const struct {
+        const char *host;
+        int family;
+        bool expected;
+    } cases[] = {
+        {"224.0.0.0", AF_INET, true},        {"239.255.255.255", AF_INET, true},
+        {"223.255.255.255", AF_INET, false}, {"240.0.0.0", AF_INET, false},
+        {"ff02::1", AF_INET6, true},         {"ff::1", AF_INET6, false},
+        {"fe80::1", AF_INET6, false},        {"::ffff:224.0.0.1", AF_INET6, false},
+    };
+    struct fsk_address address;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        REQUIRE(fsk_address_parse_host(&address, cases[i].family, cases[i].host, 9) == 0);
+        CHECK_INT(fsk_address_is_multicast(&address), cases[i].expected);
+        address.length = 0;
+        CHECK(!fsk_address_is_multicast(&address));
+    }
+    REQUIRE(fsk_address_set_path(&address, "\xff\xff", 2) == 0);
+    CHECK(!fsk_address_is_multicast(&address));
+}
+
 /* sun_path may be full without a NUL; the bytes behind the length are garbage. */
 static void test_path_unterminated_ends_at_the_length(void) {
     struct fsk_address address = dirty();
@@ -426,6 +448,7 @@ static void run_path_tests(void) {
 }
 
 int main(void) {
+    RUN(test_multicast_is_what_belongs_to_a_group);
     RUN(test_host_ipv4_round_trips);
     RUN(test_host_ipv6_round_trips_in_short_form);
     RUN(test_host_parsed_fills_every_member);

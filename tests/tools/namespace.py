@@ -5,7 +5,7 @@
 
 Over the usual loopback device, MTU 65536, a segmented UDP send (GSO) is never refused. Here a
 segment that does not fit the MTU is, while a plain datagram of that size is cut into fragments and
-passes. There is nothing else in the network: 127.0.0.1 and ::1, and no ports in use.
+passes. There is nothing else in the network: 127.0.0.1 and ::1, no route and no ports in use.
 """
 
 import ctypes
@@ -16,9 +16,11 @@ import struct
 
 from tools import child
 
+SIOCADDRT = 0x890B  # linux/sockios.h
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000  # linux/sched.h
 SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCGIFMTU, SIOCSIFMTU = 0x8913, 0x8914, 0x8921, 0x8922
 IFF_UP = 1
+RTF_UP, RTF_LOCAL = 1, 0x80000000  # linux/route.h, linux/ipv6_route.h
 IFREQ = "16si20x"  # struct ifreq with its number; the flags are that number's low half
 
 
@@ -35,6 +37,19 @@ def enter(mtu):
     write("/proc/self/gid_map", f"0 {group} 1")
     loopback(SIOCSIFMTU, mtu)
     loopback(SIOCSIFFLAGS, loopback(SIOCGIFFLAGS) | IFF_UP)
+
+
+def route_ipv6_groups():
+    """Have the loopback device carry IPv6 multicast, as it carries that of IPv4 by itself.
+
+    For a process in a network of its own.
+    """
+    index = socket.if_nametoindex("lo")
+    groups = socket.inet_pton(socket.AF_INET6, "ff00::")
+    # struct in6_rtmsg: destination, source, gateway, type, prefix lengths, metric, info, flags.
+    route = struct.pack("@16s32xIHHILIi", groups, 0, 8, 0, 1, 0, RTF_UP | RTF_LOCAL, index)
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+        fcntl.ioctl(sock, SIOCADDRT, route)
 
 
 def loopback(request, value=0):

@@ -35,6 +35,8 @@ assert_type(socket.recv_many(plain, 10), list[bytes])
 assert_type(socket.recv_batch(3, batch), int)
 assert_type(socket.wait_readable([sock], 0.5), list[fastsock.socket])
 assert_type(sock.set_metadata(timestamp=True), None)
+assert_type(sock.join_group("239.1.2.3", "eth0"), None)
+assert_type(sock.leave_group("ff12::1", interface=2, source="2001:db8::1"), None)
 assert_type(batch[0], fastsock.Message)
 assert_type([message.bytes() for message in batch], list[bytes])
 assert_type(batch.lengths, memoryview)
@@ -45,6 +47,8 @@ with fastsock.installed():
 
 sock.recv_batch([])  # type: ignore[arg-type]
 sock.set_metadata(time=True)  # type: ignore[call-arg]
+sock.join_group(b"239.1.2.3")  # type: ignore[arg-type]
+sock.leave_group("239.1.2.3", 2.0)  # type: ignore[arg-type]
 sock.recv("10")  # type: ignore[arg-type]
 sock.sendto(b"x")  # type: ignore[call-overload]
 sock.send("text")  # type: ignore[arg-type]

@@ -32,7 +32,8 @@ CALLS = {
 }
 # Of these ssl has its own, or they carry no data.
 OTHERS = {"setsockopt", "connect", "connect_ex", "detach", "dup", "detach_stdlib", "drops"}
-OTHERS |= {"get_readahead", "gso_refused", "pending", "readahead_discarded", "truncated"}
+OTHERS |= {"get_readahead", "gso_refused", "join_group", "leave_group", "pending"}
+OTHERS |= {"readahead_discarded", "truncated"}
 
 
 @pytest.fixture

@@ -82,6 +82,9 @@ FSK_API const char *fsk_address_path(const struct fsk_address *address, size_t *
 /* True for an AF_UNIX address whose name is abstract: it starts with a 0 byte. */
 FSK_API bool fsk_address_is_abstract(const struct fsk_address *address);
 
+/* True for an IP address of a group: 224.0.0.0/4 or ff00::/8. */
+FSK_API bool fsk_address_is_multicast(const struct fsk_address *address);
+
 /*
  * True when both name the same endpoint. Only what the family defines is compared: family, port and
  * address of IPv4, with flow information and scope for IPv6; the bytes in use for every other.

@@ -9,6 +9,7 @@
 #include <fastsock/error.h>
 #include <fastsock/message.h>
 #include <fastsock/metadata.h>
+#include <fastsock/multicast.h>
 #include <fastsock/readahead.h>
 #include <fastsock/receive.h>
 #include <fastsock/receiver.h>

@@ -2,6 +2,7 @@
 #ifndef FASTSOCK_SOCKET_H
 #define FASTSOCK_SOCKET_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <fastsock/address.h>
@@ -18,6 +19,124 @@ enum fsk_wait {
     FSK_WAIT_READABLE = 1,
     FSK_WAIT_WRITABLE = 2,
 };
+
+/*
+ * Every function here may be called by any number of threads at once, on one descriptor too. A
+ * descriptor closed while another thread is in a call on it may be another file's the next moment:
+ * who closes has to know that the others are done, or shut the socket down first.
+ */
+
+/*
+ * Open an endpoint in blocking mode, closed on exec, on every system. Where there is no SOCK_CLOEXEC
+ * a program that another thread starts at that moment can still inherit it.
+ *
+ *   family    in  AF_INET, AF_INET6, AF_UNIX or another of the system
+ *   type      in  SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET, ...; with SOCK_NONBLOCK, where the system
+ *                 has it, the mode is non-blocking
+ *   protocol  in  0: the usual one of family and type
+ *
+ * Returns the descriptor, for fsk_socket_close, or
+ *   -EAFNOSUPPORT, -EPROTONOSUPPORT, -ESOCKTNOSUPPORT  the system has nothing of the kind
+ *   -EMFILE, -ENFILE  no descriptor is left to the process or to the system
+ *   other     as socket(2)
+ */
+FSK_API int fsk_socket_open(int family, int type, int protocol);
+
+/*
+ * Close a descriptor. Returns 0, or -errno of close(2): -EBADF when it was not open. After any other
+ * error it is closed too on Linux, so a second try could close somebody else's.
+ */
+FSK_API int fsk_socket_close(int fd);
+
+/*
+ * Give a socket its own address. Port 0 asks the kernel for a free one, which fsk_socket_name tells.
+ *
+ * Returns 0, -EADDRINUSE, -EADDRNOTAVAIL when it is no address of this machine, -EACCES for a port or
+ * a path that is not allowed, -EINVAL when the socket has an address, or other as bind(2).
+ */
+FSK_API int fsk_socket_bind(int fd, const struct fsk_address *address);
+
+/*
+ * Have the kernel take connections, for fsk_socket_accept.
+ *
+ *   backlog  in  connections that may wait; the system has its own limit (net.core.somaxconn)
+ *
+ * Returns 0, -EADDRINUSE, or other as listen(2).
+ */
+FSK_API int fsk_socket_listen(int fd, int backlog);
+
+/*
+ * Connect to a peer. A datagram socket then sends there and receives from there only; an address of
+ * family AF_UNSPEC undoes that.
+ *
+ * Returns 0, or
+ *   -EINTR        a signal came first
+ *   -EINPROGRESS  the socket does not wait. In both cases the connection is still being made, and a
+ *                 second connect is not the way to go on: fsk_socket_wait(fd, FSK_WAIT_WRITABLE, ...),
+ *                 then fsk_socket_option(fd, SOL_SOCKET, SO_ERROR, ...), which gives 0 or the errno
+ *   -EAGAIN       the queue of a Unix listener is full and the socket does not wait
+ *   -ECONNREFUSED, -ETIMEDOUT, -EHOSTUNREACH, or other as connect(2)
+ */
+FSK_API int fsk_socket_connect(int fd, const struct fsk_address *address);
+
+/*
+ * End receiving, sending or both, for every descriptor of the socket; calls that wait return.
+ *
+ *   how  in  SHUT_RD, SHUT_WR or SHUT_RDWR
+ *
+ * Returns 0, -ENOTCONN, or other as shutdown(2). On Linux a datagram socket without peer gives
+ * -ENOTCONN too, and its waiting calls return all the same.
+ */
+FSK_API int fsk_socket_shutdown(int fd, int how);
+
+/*
+ * The socket's own address.
+ *
+ *   address  out  an unnamed Unix socket has the family alone, so no path; length is 0 after an error
+ *
+ * Returns 0 or -errno. Source: getsockname(2).
+ */
+FSK_API int fsk_socket_name(int fd, struct fsk_address *address);
+
+/* The address of the peer, as fsk_socket_name; -ENOTCONN without one. Source: getpeername(2). */
+FSK_API int fsk_socket_peer(int fd, struct fsk_address *address);
+
+/*
+ * Set an option whose value is an int.
+ *
+ * Returns 0, -ENOPROTOOPT when the system or this kind of socket lacks it, or other as setsockopt(2).
+ */
+FSK_API int fsk_socket_set_option(int fd, int level, int option, int value);
+
+/*
+ * Read an option whose value is an int, or a byte as some systems have it.
+ *
+ *   value  out  as it was after an error
+ *
+ * Returns 0, or -errno as fsk_socket_set_option. Source: getsockopt(2).
+ */
+FSK_API int fsk_socket_option(int fd, int level, int option, int *value);
+
+/*
+ * Have calls on a descriptor wait, or not: O_NONBLOCK, which belongs to the open file and so to every
+ * descriptor of it. Returns 0 or -errno.
+ */
+FSK_API int fsk_socket_set_blocking(int fd, bool blocking);
+
+/*
+ * Ask for room for what has arrived and nobody has received yet.
+ *
+ *   bytes  in  0 or more. Linux doubles it, for its own bookkeeping, after it has cut it to
+ *              net.core.rmem_max
+ *   force  in  override that limit of the administrator, which takes CAP_NET_ADMIN (SO_RCVBUFFORCE,
+ *              Linux 2.6.14); who may not gets what the limit allows
+ *
+ * Returns the bytes that the kernel has set, as SO_RCVBUF reads, or
+ *   -EINVAL  bytes is below 0
+ *   other    as setsockopt(2)
+ * Source: socket(7).
+ */
+FSK_API int fsk_socket_set_receive_buffer(int fd, int bytes, bool force);
 
 /*
  * Take one connection from a listening socket.

@@ -42,6 +42,7 @@ cdef extern from "fastsock/fastsock.h" nogil:
     int fsk_address_set_path(fsk_address *address, const void *path, size_t length)
     const char *fsk_address_path(const fsk_address *address, size_t *length)
     bint fsk_address_is_abstract(const fsk_address *address)
+    bint fsk_address_is_multicast(const fsk_address *address)
     bint fsk_address_equal(const fsk_address *one, const fsk_address *other)
     uint64_t fsk_address_hash(const fsk_address *address, uint64_t key)
 
@@ -225,6 +226,11 @@ cdef extern from "fastsock/fastsock.h" nogil:
     int fsk_socket_is_blocking(int fd)
     int fsk_socket_receive_low_water(int fd)
     int fsk_socket_drops(int fd, uint32_t *drops)
+
+    int fsk_multicast_join(int fd, const fsk_address *group, unsigned interface,
+                           const fsk_address *source)
+    int fsk_multicast_leave(int fd, const fsk_address *group, unsigned interface,
+                            const fsk_address *source)
 
     # The system's constants that the calls compare with (sys/socket.h, netinet/in.h).
     enum:
