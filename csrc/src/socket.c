@@ -175,8 +175,7 @@ int fski_socket_type(int fd) {
 /* Not every system tells the protocol. */
 static bool may_be_udp(int fd) {
     int protocol = 0;
-    return fsk_socket_option(fd, SOL_SOCKET, SO_PROTOCOL, &protocol) < 0 ||
-           protocol == IPPROTO_UDP;
+    return fsk_socket_option(fd, SOL_SOCKET, SO_PROTOCOL, &protocol) < 0 || protocol == IPPROTO_UDP;
 }
 
 bool fski_socket_is_udp(int fd) {

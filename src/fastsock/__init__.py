@@ -39,10 +39,10 @@ from fastsock.native.errors import CapabilityError as CapabilityError
 from fastsock.native.errors import StaleMessageError as StaleMessageError
 from fastsock.native.receiver import ReceivedBatch as ReceivedBatch
 from fastsock.pickling import register as _register
-from fastsock.receiver import Receiver as Receiver
-from fastsock.receiver import ReceiverStats as ReceiverStats
-from fastsock.receiver import open_shards as open_shards
 from fastsock.readiness import wait_readable as wait_readable
+from fastsock.receiver import Receiver as Receiver
+from fastsock.receiver import open_shards as open_shards
+from fastsock.stats import ReceiverStats as ReceiverStats
 
 __implements__ = ("socket", "create_connection", "create_server", "fromfd", "socketpair")
 __imports__ = tuple(name for name in _stdlib.__all__ if name not in __implements__)

@@ -70,9 +70,9 @@ def wait_readable(socks: Iterable[_Socket], timeout: float | None = None) -> lis
 
 
 async def readable(descriptor: int) -> None:
-    """Wait in the running event loop, asyncio's, uvloop's or trio's, until a descriptor is readable.
+    """Wait in the running event loop until a descriptor is readable.
 
-    One task at a time for a descriptor.
+    Of asyncio, uvloop or trio. One task at a time for a descriptor.
     """
     try:
         loop = asyncio.get_running_loop()

@@ -8,13 +8,13 @@ import os
 import warnings
 import weakref
 from contextlib import ExitStack
-from dataclasses import dataclass
 from errno import EBADF
 from typing import TYPE_CHECKING, Any
 
 from fastsock.intake import Intake
 from fastsock.native import receiver as _native
 from fastsock.readiness import readable
+from fastsock.stats import ReceiverStats
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Sequence
@@ -23,57 +23,6 @@ if TYPE_CHECKING:
     from fastsock.native.receiver import ReceivedBatch
 
 OVERFLOWS = ("drop-newest", "drop-oldest", "block")  # in the order of the C library's enum
-
-
-@dataclass(frozen=True)
-class ReceiverStats:
-    """What has become of every message, counted since the receiver was opened.
-
-    Always ``received == delivered + ring_drops + queued + discarded``. And ``sent == received +
-    kernel_drops`` when ``kernel_drops_exact``: with ``gro=False``, or as long as nothing is dropped.
-    """
-
-    received: int
-    """Messages taken from the kernel."""
-    bytes: int
-    """Bytes of the messages received."""
-    system_calls: int
-    """Receiving system calls, those that found nothing included."""
-    largest_batch: int
-    """Messages that one system call brought at most."""
-    high_water: int
-    """Messages that ever waited for the consumer at once (of several shards the sum). When it comes
-    near what ``memory`` holds, the consumer is about to be too slow."""
-    kernel_drops: int
-    """Dropped by the kernel, as its own receive buffer was full. Give the receive thread a larger
-    ``receive_buffer``, a CPU of its own (``cpu``) or a ``priority``, or use ``shards``. With
-    ``overflow="block"``: the consumer is too slow."""
-    kernel_drops_exact: bool
-    """False: ``kernel_drops`` is a lower bound, as a train of datagrams (GRO) counts once, or the
-    system does not count them at all."""
-    ring_drops: int
-    """Dropped as the consumer was too slow and ``memory`` full. Give it more ``memory`` for longer
-    bursts, or do less for each message: use the columns of the batch."""
-    delivered: int
-    """Given to the consumer."""
-    queued: int
-    """Wait for the consumer now."""
-    discarded: int
-    """Left when the receiver was closed, the kernel's queue included. Take what is queued before
-    ``close()`` if it matters."""
-    truncated: int
-    """Unix datagrams longer than 64 KiB, which were cut (``Batch.TRUNCATED``). Send smaller ones."""
-    control_truncated: int
-    """Messages with more control data than there is room for. Switch off what the receiver did not
-    ask for, such as SO_PASSCRED."""
-    fds_refused: int
-    """Descriptors that a Unix peer sent along, and that were closed. Receive from such a peer with
-    ``recv_fds``."""
-    pinned: int
-    """Batches taken of which a view still lives. When they are many, the receiver lacks their
-    memory: copy what is to be kept."""
-    errors: int
-    """Errors that a socket reported and receiving went on after, such as a peer's ICMP message."""
 
 
 class Receiver(_native.Receiver):
@@ -86,20 +35,21 @@ class Receiver(_native.Receiver):
     Parameters
     ----------
     address : tuple, str, bytes, os.PathLike or socket
-        Where to receive: ("0.0.0.0", 8888), "udp://[::]:8888", "unix:///run/x.sock" or the path of a
-        Unix socket. Or a socket: UDP, Unix datagram or a connected SOCK_SEQPACKET one. It stays the
-        caller's, who must not receive from it as long as the receiver is open.
+        Where to receive: ("0.0.0.0", 8888), "udp://[::]:8888", "unix:///run/x.sock" or the path of
+        a Unix socket. Or a socket: UDP, Unix datagram or a connected SOCK_SEQPACKET one. It stays
+        the caller's, who must not receive from it as long as the receiver is open.
     memory : int, bytes, optional
         For all messages that wait and what they are received into; at least 1 MiB for each shard.
     overflow : {"drop-newest", "drop-oldest", "block"}, optional
         What happens when it is full: what arrives is dropped, or what has waited longest; or
-        nothing is received, so that the kernel's own buffer fills up and then drops. Each is counted.
+        nothing is received, so that the kernel's own buffer fills up and drops. All is counted.
     gro : bool, optional
         Let the kernel hand over trains of datagrams as one buffer (UDP_GRO), where it can.
     cpu : int or sequence of int, optional
         The CPU each thread is bound to; one number for one shard.
     priority : int, optional
-        Real-time priority of the threads, 1 to 99 (SCHED_FIFO). Needs CAP_SYS_NICE or RLIMIT_RTPRIO.
+        Real-time priority of the threads, 1 to 99 (SCHED_FIFO). Takes CAP_SYS_NICE or
+        RLIMIT_RTPRIO.
     busy_poll : int, microseconds, optional
         How long a thread asks again and again before it sleeps: less latency for a busy CPU.
     receive_buffer : int, bytes, optional
@@ -134,9 +84,9 @@ class Receiver(_native.Receiver):
 
     Notes
     -----
-    One thread at a time in ``next_batch``; ``close()`` and ``stats()`` from any. Signals are handled
-    while waiting. After a fork the child can only close its copy. Unclosed when it is collected: a
-    ResourceWarning. Source: udp(7), unix(7), socket(7).
+    One thread at a time in ``next_batch``; ``close()`` and ``stats()`` from any. Signals are
+    handled while waiting. After a fork the child can only close its copy. Unclosed when it is
+    collected: a ResourceWarning. Source: udp(7), unix(7), socket(7).
     """
 
     _is_closed = True  # until it is open
@@ -176,7 +126,9 @@ class Receiver(_native.Receiver):
             if memory < least:
                 raise ValueError(f"memory must be at least {least} bytes, not {memory}")
             if overflow not in OVERFLOWS:
-                raise ValueError(f"overflow must be one of {', '.join(OVERFLOWS)}, not {overflow!r}")
+                raise ValueError(
+                    f"overflow must be one of {', '.join(OVERFLOWS)}, not {overflow!r}"
+                )
             cpus = _cpus(cpu, len(taken.sockets))
             fds = taken.descriptors()
             for fd in fds:
@@ -223,8 +175,8 @@ class Receiver(_native.Receiver):
         Raises
         ------
         OSError
-            EBUSY: trains came faster to a borrowed socket than they could be drained; one that is on
-            its way may be received as one datagram. The receiver is closed all the same.
+            EBUSY: trains came faster to a borrowed socket than they could be drained; one that is
+            on its way may be received as one datagram. The receiver is closed all the same.
         """
         if self._is_closed:
             return

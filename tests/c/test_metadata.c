@@ -64,6 +64,7 @@ static void check_every_choice(int family) {
     int fd = open_bound(family, SOCK_DGRAM, &bound);
     for (unsigned metadata = 0; metadata <= ALL; metadata++) {
         CHECK_INT(fsk_metadata_enable(fd, family, metadata), 0);
+        CHECK_INT(fsk_metadata_enabled(fd, family), metadata);
         check_options(fd, family, metadata);
         CHECK_INT(fsk_metadata_enable(fd, family, ALL & ~metadata), 0);
         check_options(fd, family, ALL & ~metadata);
@@ -106,6 +107,7 @@ static void test_metadata_that_fails_midway_restores_the_options(void) {
 static void test_metadata_of_another_socket_is_refused(void) {
     int pair[2];
     CHECK_INT(fsk_metadata_enable(-1, AF_INET, ALL), -EBADF);
+    CHECK_INT(fsk_metadata_enabled(-1, AF_INET), -EBADF);
     CHECK_INT(fsk_metadata_enable(closed_number(), AF_INET6, ALL), -EBADF);
     open_unix_pair(SOCK_DGRAM, pair);
     for (int before = 0; before < 2; before++) {

@@ -286,4 +286,4 @@ cdef class Message:
         return released(slab, slab.filled.tos[self.row])
 
     def __repr__(self):
-        return f"<fastsock.Message {self.row} of {self.batch!r}>"
+        return f"<fastsock.Message {self.row} of {self.messages!r}>"

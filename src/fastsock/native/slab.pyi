@@ -2,6 +2,9 @@
 from typing import final
 
 @final
+class Lender: ...
+
+@final
 class Slab: ...
 
 @final
