@@ -61,6 +61,11 @@ static bool has(enum fsk_capability capability) {
     return false;
 }
 
+static int probe(enum fsk_capability call) {
+    (void)call;
+    return -ENOSYS;
+}
+
 const struct fski_engine fski_engine_portable = {
     .name = "portable",
     .accept = accept_connection,
@@ -68,4 +73,5 @@ const struct fski_engine fski_engine_portable = {
     .send = send_packets,
     .settle = settle,
     .has = has,
+    .probe = probe,
 };

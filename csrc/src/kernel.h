@@ -28,6 +28,14 @@ static inline ssize_t fski_result(ssize_t returned) {
     return -errno;
 }
 
+/* Closed on exec where the system can do that in the same call. */
+static inline int fski_socket(int family, int type, int protocol) {
+#ifdef SOCK_CLOEXEC
+    type |= SOCK_CLOEXEC;
+#endif
+    return (int)fski_result(socket(family, type, protocol));
+}
+
 static inline ssize_t fski_recv(int fd, void *buffer, size_t length, int flags) {
     return fski_result(recv(fd, buffer, length, flags));
 }
