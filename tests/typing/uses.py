@@ -41,6 +41,9 @@ assert_type(batch[0], fastsock.Message)
 assert_type([message.bytes() for message in batch], list[bytes])
 assert_type(batch.lengths, memoryview)
 
+assert_type(fastsock.capabilities(), dict[str, fastsock.Capability])
+assert_type(fastsock.capabilities()["udp_gro"].reason, str | None)
+
 with fastsock.installed():
     fastsock.install()
     fastsock.uninstall()
