@@ -321,8 +321,16 @@ static void *run(void *argument) {
     return NULL;
 }
 
+/* A thread that asks all the time may have the driver polled too. It takes a privilege and a driver
+ * that can; without them the thread asks the socket alone. */
+static void poll_driver(const struct fski_lane *lane) {
+    if (lane->options->busy_poll_us > 0 && !lane->options->keeps_sockets)
+        fsk_socket_set_option(lane->fd, SOL_SOCKET, SO_BUSY_POLL, (int)lane->options->busy_poll_us);
+}
+
 int fski_lane_start(struct fski_lane *lane, int cpu) {
     const struct fski_schedule schedule = {.cpu = cpu, .priority = lane->options->priority};
+    poll_driver(lane);
     if (lane->options->gro && !lane->is_unix && fsk_readahead_start(lane->readahead, lane->fd) > 0)
         lane->has_gro = true;
     int result = fski_thread_start(&lane->thread, &schedule, run, lane);

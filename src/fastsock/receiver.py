@@ -51,7 +51,8 @@ class Receiver(_native.Receiver):
         Real-time priority of the threads, 1 to 99 (SCHED_FIFO). Takes CAP_SYS_NICE or
         RLIMIT_RTPRIO.
     busy_poll : int, microseconds, optional
-        How long a thread asks again and again before it sleeps: less latency for a busy CPU.
+        How long a thread asks again and again before it sleeps: less latency for a busy CPU. The
+        network driver is polled too where that is allowed (SO_BUSY_POLL).
     receive_buffer : int, bytes, optional
         To ask the kernel for, even beyond net.core.rmem_max if the process may (SO_RCVBUFFORCE).
         Default: 4 MiB if the system's default is less.
