@@ -378,9 +378,14 @@ static int drain(struct fski_lane *lane) {
         discard(lane);
         return result;
     }
+    ssize_t received = 1;
     discard(lane);
-    for (size_t left = drain_limit(lane->fd); left > 0 && fetch(lane) > 0; left--)
+    for (size_t left = drain_limit(lane->fd); left > 0 && received != 0; left--) {
+        received = fetch(lane);
         discard(lane);
+        if (received < 0 && !is_passing(received))
+            break;
+    }
     return 0;
 }
 
