@@ -57,9 +57,20 @@ $(VENV)/built: $(VENV)/tools CMakeLists.txt csrc/CMakeLists.txt src/fastsock/nat
 		$(if $(CI),-C cmake.define.FASTSOCK_WERROR=ON)
 	@touch $@
 
+# Two runs at once, as they mostly wait; what the second says is shown when it has ended. Started by
+# make and not by a shell's &, which would have it and its children ignore Ctrl+C.
 test: build $(VENV)/benchmark test-c
-	$(PYTEST) tests
-	FASTSOCK_ENGINE=portable $(PYTEST) tests/unit tests/property tests/stress
+	@$(MAKE) --no-print-directory -j2 PYTHON="$(PYTHON)" test-default-engine test-parity-and-portable
+
+.PHONY: test-default-engine test-parity-and-portable
+test-default-engine:
+	$(PYTEST) tests --ignore=tests/parity
+
+test-parity-and-portable:
+	@mkdir -p build
+	@{ $(PYTEST) tests/parity && FASTSOCK_ENGINE=portable $(PYTEST) -m 'not long and not one_engine' \
+		tests/unit tests/property tests/stress; } >build/second-run.log 2>&1; \
+	status=$$?; echo; echo 'parity; portable engine:'; cat build/second-run.log; exit $$status
 
 test-c: $(VENV)/tools
 	@mkdir -p build

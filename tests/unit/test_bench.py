@@ -20,7 +20,10 @@ MARKED = (
     "<!-- bench-batches:begin -->\nalso outdated\n<!-- bench-batches:end -->\nafter\n"
 )
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the benchmark is Linux only")
+pytestmark = [
+    pytest.mark.one_engine,
+    pytest.mark.skipif(sys.platform != "linux", reason="the benchmark is Linux only"),
+]
 
 
 def call(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
