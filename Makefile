@@ -51,13 +51,18 @@ $(VENV)/benchmark: $(VENV)/tools
 	@.ci/environment "$(PYTHON)" $(VENV) test,bench
 	@touch $@
 
+# aioquic is built for the stable ABI, which free-threaded Pythons do not have.
+$(VENV)/interop: $(VENV)/tools
+	@.ci/environment "$(PYTHON)" $(VENV) $(if $(findstring t,$(TAG)),test,test,interop)
+	@touch $@
+
 $(VENV)/built: $(VENV)/tools CMakeLists.txt csrc/CMakeLists.txt src/fastsock/native/CMakeLists.txt
 	@mkdir -p build
 	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps -e . \
 		$(if $(CI),-C cmake.define.FASTSOCK_WERROR=ON)
 	@touch $@
 
-test: build $(VENV)/benchmark test-c
+test: build $(VENV)/benchmark $(VENV)/interop test-c
 	$(PYTEST) tests
 	FASTSOCK_ENGINE=portable $(PYTEST) tests/unit tests/property tests/stress
 
@@ -75,7 +80,7 @@ test-long: build test-c
 	done
 
 .PHONY: test-long-one
-test-long-one:
+test-long-one: $(VENV)/interop
 	FASTSOCK_ENGINE=$(FASTSOCK_ENGINE) $(PYTEST) -m 'long or not long' tests
 
 bench: build $(VENV)/benchmark
