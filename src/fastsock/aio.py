@@ -68,9 +68,10 @@ async def create_datagram_endpoint(
 
     Notes
     -----
-    A UDP socket reads ahead, with GRO (`fastsock.socket.set_readahead`). Of a sock that is not a
-    ``fastsock.socket`` the endpoint uses a duplicate; both are closed with it. Memory: 17 MiB
-    mapped by the first receive, 20 with read-ahead, of which only what datagrams touch is used.
+    A UDP socket reads ahead, with GRO (`fastsock.socket.set_readahead`): nobody else may receive
+    from it by another descriptor. Of a sock that is not a ``fastsock.socket`` the endpoint uses a
+    duplicate; both are closed with it. Memory: up to 20 MiB an endpoint are mapped, of which only
+    what datagrams touch is used.
     """
     loop = asyncio.get_running_loop()
     address = None

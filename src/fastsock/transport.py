@@ -5,14 +5,15 @@ Facts
     A turn of an event loop costs as much as ten datagrams or more. What read-ahead holds, and what
     is left of a batch, no selector knows.
 What follows
-    A turn receives once, into a batch, and delivers for a millisecond at the most. What is left
-    goes on in the next turn, by call_soon. What a protocol answers meanwhile leaves at the end of
-    the turn, together.
+    A turn receives into a batch and delivers, for about a millisecond. What is left goes on in the
+    next turn, by call_soon. What a protocol answers meanwhile leaves at the end of the turn,
+    together.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 import warnings
 from errno import EBUSY, EOPNOTSUPP
 from socket import AF_UNIX
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from fastsock.dropin import socket
 
-TURN_NS = 1_000_000  # of delivering one by one, until other callbacks have their turn
+TURN_NS = 1_000_000  # of receiving and delivering, until other callbacks have their turn
 UDP_ROWS, UDP_BYTES = 256, 65536
 UNIX_ROWS, UNIX_BYTES = 64, 262144  # a Unix datagram may be longer; asyncio cuts it there
 READ_AHEAD = 64  # kernel buffers, the most that one call takes
@@ -36,9 +37,9 @@ READ_AHEAD = 64  # kernel buffers, the most that one call takes
 class DatagramTransport(SendingTransport):
     """The transport of an endpoint, made by ``create_datagram_endpoint``: as asyncio's.
 
-    One receive a turn of the loop brings up to 256 datagrams (of a Unix socket 64). They are
-    delivered for about a millisecond a turn, one at least; a batch is delivered as a whole. As all
-    of asyncio it is for one thread, the loop's.
+    A turn of the loop receives and delivers for about a millisecond, one datagram at least; one
+    receive brings up to 256 (of a Unix socket 64), and a batch is delivered as a whole. As all of
+    asyncio it is for one thread, the loop's.
     """
 
     def __init__(
@@ -133,10 +134,12 @@ class DatagramTransport(SendingTransport):
         """Deliver what is left of the batch, or what one receive brings."""
         if not self.is_reading():
             return
+        deadline_ns = time.monotonic_ns() + TURN_NS
         self._is_flush_planned = True  # below
         try:
             if self._left() or self._receive():
-                self._deliver()
+                while self._deliver(deadline_ns) and self._receive():
+                    pass
         finally:
             # Also when the protocol has raised: the loop reports it, and the next datagram comes.
             self._plan_read()
@@ -144,13 +147,22 @@ class DatagramTransport(SendingTransport):
             if self._queue and not self._is_blocked:
                 self._flush()
 
-    def _deliver(self) -> None:
-        assert self._delivery is not None
-        if self._takes_batches and self._delivery.is_whole():
-            self._delivery.skip()
-            self._protocol.datagrams_received(self._batch)
+    def _deliver(self, deadline_ns: int) -> bool:
+        """Deliver, until the deadline; True when another receive may bring more and has time to."""
+        batch, delivery = self._batch, self._delivery
+        assert batch is not None
+        assert delivery is not None
+        if self._takes_batches and delivery.is_whole():
+            delivery.skip()
+            self._protocol.datagrams_received(batch)
         else:
-            self._delivery.run(self._protocol.datagram_received, TURN_NS)
+            delivery.run(self._protocol.datagram_received, deadline_ns)
+        return (
+            len(batch) == batch.capacity
+            and not delivery.left()
+            and self.is_reading()
+            and time.monotonic_ns() < deadline_ns
+        )
 
     def _receive(self) -> bool:
         """True when the batch has something to deliver."""

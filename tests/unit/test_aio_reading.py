@@ -25,6 +25,7 @@ from unit.endpoints import (
 from unit.many import numbered, send_train
 
 LOCAL = ("127.0.0.1", 0)
+FAR = 1 << 62  # nanoseconds, a deadline that does not come
 
 
 @pytest.fixture
@@ -249,6 +250,12 @@ def test_refused_datagram_is_told_by_error_received(kind, closing):
     kind.run(program)
 
 
+def take_a_turns_time():
+    end = time.monotonic_ns() + TURN_NS
+    while time.monotonic_ns() < end:
+        pass
+
+
 @each_endpoint
 def test_other_callbacks_have_their_turn_while_datagrams_are_queued(kind, peer):
     """A protocol that takes a whole turn's time for each datagram gets one a turn."""
@@ -257,9 +264,7 @@ def test_other_callbacks_have_their_turn_while_datagrams_are_queued(kind, peer):
     def work(protocol, data):
         order.append(data)
         asyncio.get_running_loop().call_soon(order.append, "other")
-        end = time.monotonic_ns() + TURN_NS
-        while time.monotonic_ns() < end:
-            pass
+        take_a_turns_time()
 
     async def program(create):
         protocol = await make(create, peer, lambda: Recorder(work))
@@ -281,6 +286,7 @@ def test_other_callbacks_have_their_turn_between_batches(kind, peer, monkeypatch
     def note(protocol, batch):
         order.append(len(batch))
         asyncio.get_running_loop().call_soon(order.append, "other")
+        take_a_turns_time()
 
     async def program(create):
         protocol = await make(create, peer, lambda: BatchRecorder(note))
@@ -306,15 +312,15 @@ def test_delivery_counts_what_is_left(udp_pair):
     delivery = filled_delivery(udp_pair, 3)
     got = []
     assert delivery.is_whole()
-    delivery.run(lambda data, address: got.append(data) or delivery.stop(), 10**9)
+    delivery.run(lambda data, address: got.append(data) or delivery.stop(), FAR)
     assert (got, delivery.left(), delivery.is_whole()) == ([b"0"], 2, False)
     delivery.run(lambda data, address: got.append(data), 0)
     assert (got, delivery.left()) == ([b"0", b"1"], 1)
     delivery.skip()
-    delivery.run(lambda data, address: got.append(data), 10**9)
+    delivery.run(lambda data, address: got.append(data), FAR)
     assert (got, delivery.left()) == ([b"0", b"1"], 0)
     delivery.begin()
-    delivery.run(lambda data, address: got.append(data), 10**9)
+    delivery.run(lambda data, address: got.append(data), FAR)
     assert got == [b"0", b"1", *numbered(3)]
 
 
@@ -326,7 +332,7 @@ def test_delivery_refuses_to_run_twice_at_once(udp_pair, in_thread):
         entered.set()
         leave.wait(5)
 
-    task = in_thread(delivery.run, hold, 10**9)
+    task = in_thread(delivery.run, hold, FAR)
     assert entered.wait(5)
     try:
         with pytest.raises(RuntimeError, match="another call"):
