@@ -274,6 +274,8 @@ class SendingTransport(asyncio.DatagramTransport):
             self._loop.call_soon(self._end, error)
 
     def _end(self, error: BaseException | None) -> None:
+        if self._is_blocked:
+            self._unblock()  # the queue was emptied before the loop told that it could be
         try:
             self._protocol.connection_lost(error)
         finally:

@@ -25,6 +25,7 @@ from fastsock.outbox import SendingTransport
 
 if TYPE_CHECKING:
     import socket as stdlib
+    from collections.abc import Callable
 
     from fastsock.dropin import socket
 
@@ -64,9 +65,9 @@ class DatagramTransport(SendingTransport):
         state = "closed " if self._is_closed else "closing " if self._is_closing else ""
         return f"<fastsock.aio.DatagramTransport {state}fd={self._fd}>"
 
-    def __del__(self) -> None:
+    def __del__(self, warn: Callable[..., None] = warnings.warn) -> None:
         if not getattr(self, "_is_closed", True):
-            warnings.warn(f"unclosed transport {self!r}", ResourceWarning, 1, self)
+            warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
             self._close_sockets()
 
     def get_protocol(self) -> asyncio.BaseProtocol:

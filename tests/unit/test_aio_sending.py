@@ -273,6 +273,29 @@ def test_close_waits_for_what_the_kernel_does_not_take_and_abort_does_not(kind, 
     kind.run(program, "abort")
 
 
+@each_endpoint
+def test_closing_in_the_turn_in_which_the_queue_empties(kind, closing, tmp_path):
+    """The socket is still waited for then, and must not be when it is closed."""
+    path = str(tmp_path / "peer")
+    peer = peer_of(closing, stdlib.AF_UNIX, path)
+    sent = []
+
+    async def program(create):
+        transport, protocol = await create(Recorder, remote_addr=path, family=stdlib.AF_UNIX)
+        transport.set_write_buffer_limits(high=12)
+        while "pause" not in protocol.events:
+            sent.append(b"%d" % len(sent))
+            transport.sendto(sent[-1])
+        received = take_all(peer)
+        asyncio.get_running_loop().call_soon(transport.close)
+        await until(lambda: protocol.is_lost)
+        await turns()
+        assert received + take_all(peer) == sent
+        assert protocol.events[-1] == ("lost", type(None))
+
+    kind.run(program)
+
+
 @each_own_endpoint
 def test_full_queue_of_an_unconnected_unix_peer_does_not_spin(kind, closing, tmp_path):
     """poll says writable for ever there; a try a millisecond is made instead."""
