@@ -239,7 +239,8 @@ def test_flow_control_pauses_and_resumes_the_protocol(kind, closing, tmp_path):
         await until(lambda: protocol.events[-1] == "resume")
         assert protocol.events == ["made", "pause", "resume"]
         assert received == sent
-        assert transport.get_write_buffer_size() == 0
+        if kind.is_ours:  # CPython 3.13.0 does not take back all that it counts
+            assert transport.get_write_buffer_size() == 0
         await end(protocol)
 
     peer.settimeout(0)
@@ -278,15 +279,16 @@ def test_closing_in_the_turn_in_which_the_queue_empties(kind, closing, tmp_path)
     """The socket is still waited for then, and must not be when it is closed."""
     path = str(tmp_path / "peer")
     peer = peer_of(closing, stdlib.AF_UNIX, path)
-    sent = []
+    sent, received = [], []
 
     async def program(create):
         transport, protocol = await create(Recorder, remote_addr=path, family=stdlib.AF_UNIX)
         transport.set_write_buffer_limits(high=12)
+        # After the loop has looked at the descriptors, and before what sendto has planned.
+        asyncio.get_running_loop().call_soon(lambda: received.extend(take_all(peer)))
         while "pause" not in protocol.events:
             sent.append(b"%d" % len(sent))
             transport.sendto(sent[-1])
-        received = take_all(peer)
         asyncio.get_running_loop().call_soon(transport.close)
         await until(lambda: protocol.is_lost)
         await turns()
