@@ -192,9 +192,6 @@ class SendingTransport(asyncio.DatagramTransport):
             self._fatal_error(error, "Fatal write error on datagram transport")
 
     def _block(self) -> None:
-        if self._lost:
-            self._drop(len(self._queue))  # asyncio sends after close() too, but doesn't wait
-            return
         if not self._is_blocked:
             self._is_blocked = True
             self._loop.add_writer(self._fd, self._on_writable)
@@ -261,8 +258,6 @@ class SendingTransport(asyncio.DatagramTransport):
         if self._lost:
             return
         self._drop(len(self._queue))
-        if self._is_blocked:
-            self._unblock()
         if not self._is_closing:
             self._is_closing = True
             self._stop_reading()
@@ -275,7 +270,7 @@ class SendingTransport(asyncio.DatagramTransport):
 
     def _end(self, error: BaseException | None) -> None:
         if self._is_blocked:
-            self._unblock()  # the queue was emptied before the loop told that it could be
+            self._unblock()  # what was queued has been sent since, or given up
         try:
             self._protocol.connection_lost(error)
         finally:

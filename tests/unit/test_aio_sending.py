@@ -75,13 +75,16 @@ def test_datagrams_leave_in_order_as_they_were(kind, is_connected, peer):
 
 
 @each_endpoint
-def test_data_is_taken_as_it_is_when_sent(kind, peer):
+@pytest.mark.parametrize("is_connected", [True, False], ids=["connected", "unconnected"])
+def test_data_is_taken_as_it_is_when_sent(kind, is_connected, peer):
     async def program(create):
-        transport, protocol = await create(Recorder, remote_addr=peer.getsockname())
+        address = peer.getsockname()
+        addresses = {"remote_addr": address} if is_connected else {"local_addr": LOCAL}
+        transport, protocol = await create(Recorder, **addresses)
         buffer = bytearray(b"before")
-        transport.sendto(buffer)
+        transport.sendto(buffer, address)
         buffer[:] = b"afterwards"
-        transport.sendto(memoryview(buffer)[:5])
+        transport.sendto(memoryview(buffer)[:5], address)
         buffer[:] = b"0000000000"
         await turns()
         assert [peer.recv(20), peer.recv(20)] == [b"before", b"after"]
