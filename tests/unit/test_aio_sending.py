@@ -133,7 +133,8 @@ def test_datagrams_of_a_turn_leave_by_one_call(kind, peer, closing):
 
 
 @each_own_endpoint
-def test_answers_to_a_batch_leave_by_one_call(kind, peer, closing):
+def test_answers_to_a_batch_leave_by_one_call(kind, peer, closing, monkeypatch):
+    monkeypatch.setattr("fastsock.transport.TURN_NS", 1 << 62)  # however busy the machine is
     sock = closing(Counting(stdlib.AF_INET, stdlib.SOCK_DGRAM))
     sock.bind(LOCAL)
 
