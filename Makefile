@@ -51,6 +51,11 @@ $(VENV)/benchmark: $(VENV)/tools
 	@.ci/environment "$(PYTHON)" $(VENV) test,bench
 	@touch $@
 
+# aioquic is built for the stable ABI, which free-threaded Pythons do not have.
+$(VENV)/interop: $(VENV)/tools
+	@.ci/environment "$(PYTHON)" $(VENV) $(if $(findstring t,$(TAG)),test,test,interop)
+	@touch $@
+
 $(VENV)/built: $(VENV)/tools CMakeLists.txt csrc/CMakeLists.txt src/fastsock/native/CMakeLists.txt
 	@mkdir -p build
 	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps -e . \
@@ -59,7 +64,7 @@ $(VENV)/built: $(VENV)/tools CMakeLists.txt csrc/CMakeLists.txt src/fastsock/nat
 
 # Two runs at once, as they mostly wait; what the second says is shown when it has ended. Started by
 # make and not by a shell's &, which would have it and its children ignore Ctrl+C.
-test: build $(VENV)/benchmark test-c
+test: build $(VENV)/benchmark $(VENV)/interop test-c
 	@$(MAKE) --no-print-directory -j2 PYTHON="$(PYTHON)" test-default-engine test-parity-and-portable
 
 .PHONY: test-default-engine test-parity-and-portable
@@ -86,7 +91,7 @@ test-long: build test-c
 	done
 
 .PHONY: test-long-one
-test-long-one:
+test-long-one: $(VENV)/interop
 	FASTSOCK_ENGINE=$(FASTSOCK_ENGINE) $(PYTEST) -m 'long or not long' tests
 
 bench: build $(VENV)/benchmark

@@ -14,6 +14,8 @@ FLOOR = "floor"
 # These take part in some cases only.
 ASYNCIO = "asyncio"
 UVLOOP = "uvloop"
+ENDPOINT = "fastsock.aio"
+ENDPOINT_UVLOOP = "fastsock.aio on uvloop"
 FLOOR_SENDMMSG = "floor sendmmsg"
 
 
