@@ -46,6 +46,7 @@ assert_type(batch.lengths, memoryview)
 assert_type(fastsock.capabilities(), dict[str, fastsock.Capability])
 assert_type(fastsock.capabilities()["udp_gro"].reason, str | None)
 
+
 async def make_endpoint() -> None:
     transport, protocol = await aio.create_datagram_endpoint(
         asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0)
