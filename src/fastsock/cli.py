@@ -13,8 +13,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import fastsock
-from fastsock.console import escaped
-from fastsock.ending import MEANINGS, ExitCode, Failure, Stopping, end_by
+from fastsock.command.console import escaped
+from fastsock.command.ending import MEANINGS, ExitCode, Failure, Stopping, end_by
 from fastsock.endpoint import Endpoint, parse_endpoint
 
 if TYPE_CHECKING:
@@ -74,21 +74,21 @@ def _reason(error: Exception) -> str:
 
 
 def _listen(options: argparse.Namespace, stopping: Stopping) -> int:
-    from fastsock import listen
+    from fastsock.command import listen
 
     with stopping:
         return listen.run(options, stopping)
 
 
 def _send(options: argparse.Namespace, stopping: Stopping) -> int:
-    from fastsock import send
+    from fastsock.command import send
 
     with stopping:
         return send.run(options, stopping)
 
 
 def _doctor(options: argparse.Namespace, stopping: Stopping) -> int:
-    from fastsock import doctor
+    from fastsock.command import doctor
 
     return ExitCode.FOUND if doctor.write(sys.stdout) else ExitCode.OK
 

@@ -9,8 +9,8 @@ import time
 import pytest
 
 import fastsock
+from fastsock.aio.transport import TURN_NS
 from fastsock.native.delivery import Delivery
-from fastsock.transport import TURN_NS
 from unit.endpoints import (
     BatchRecorder,
     Recorder,
@@ -82,7 +82,7 @@ def test_long_unix_datagram_is_whole(kind, closing, tmp_path):
 @pytest.mark.parametrize("factory", [Recorder, BatchRecorder], ids=["one_by_one", "batches"])
 def test_trains_are_cut_and_nothing_is_left_behind(kind, factory, peer, monkeypatch):
     """One train fills several batches, and no readiness tells of the rest."""
-    monkeypatch.setattr("fastsock.transport.UDP_ROWS", 16)
+    monkeypatch.setattr("fastsock.aio.transport.UDP_ROWS", 16)
     segments = [b"%06d" % number for number in range(240)]
 
     async def program(create):
@@ -284,7 +284,7 @@ def test_other_callbacks_have_their_turn_while_datagrams_are_queued(kind, peer):
 
 @each_own_endpoint
 def test_other_callbacks_have_their_turn_between_batches(kind, peer, monkeypatch):
-    monkeypatch.setattr("fastsock.transport.UDP_ROWS", 16)
+    monkeypatch.setattr("fastsock.aio.transport.UDP_ROWS", 16)
     order = []
 
     def note(protocol, batch):

@@ -9,7 +9,7 @@ import time
 import pytest
 
 import fastsock
-from fastsock.outbox import RETRY_SECONDS
+from fastsock.aio.outbox import RETRY_SECONDS
 from unit.endpoints import (
     Recorder,
     each_endpoint,
@@ -134,7 +134,7 @@ def test_datagrams_of_a_turn_leave_by_one_call(kind, peer, closing):
 
 @each_own_endpoint
 def test_answers_to_a_batch_leave_by_one_call(kind, peer, closing, monkeypatch):
-    monkeypatch.setattr("fastsock.transport.TURN_NS", 1 << 62)  # however busy the machine is
+    monkeypatch.setattr("fastsock.aio.transport.TURN_NS", 1 << 62)  # however busy the machine is
     sock = closing(Counting(stdlib.AF_INET, stdlib.SOCK_DGRAM))
     sock.bind(LOCAL)
 

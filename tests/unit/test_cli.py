@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 import fastsock
-from fastsock import cli, doctor, ending
-from fastsock.console import Console, quantity, url_of
-from fastsock.ending import ExitCode
+from fastsock import cli
+from fastsock.command import doctor, ending
+from fastsock.command.console import Console, quantity, url_of
+from fastsock.command.ending import ExitCode
 from unit.commands import started
 
 pytestmark = pytest.mark.one_engine
@@ -40,9 +41,11 @@ def test_exit_codes_have_one_name_and_one_meaning_each():
     assert int(ExitCode.USAGE) == 2  # what argparse ends with
 
 
-@pytest.mark.parametrize("name", ["cli", "ending", "listen", "send", "outgoing", "console"])
-def test_exit_codes_are_named_where_they_are_used(name):
-    text = (SOURCES / f"{name}.py").read_text()
+@pytest.mark.parametrize(
+    "file", [SOURCES / "cli.py", *sorted(SOURCES.glob("command/*.py"))], ids=lambda file: file.stem
+)
+def test_exit_codes_are_named_where_they_are_used(file):
+    text = file.read_text()
     assert re.findall(r"\bexit\(\d|code = \d|SystemExit", text) == []
 
 

@@ -14,9 +14,9 @@ import pytest
 
 import fastsock
 from fastsock import cli
-from fastsock.ending import ExitCode
-from fastsock.pcap import PcapReader
-from fastsock.printing import Arrival, as_dump
+from fastsock.command.ending import ExitCode
+from fastsock.command.pcap import PcapReader
+from fastsock.command.printing import Arrival, as_dump
 from unit.commands import started
 
 HOSTILE = b"\x1b[2J\xff\r\n\xe2\x80\xae\x00 end"

@@ -10,8 +10,8 @@ import socket as stdlib
 import pytest
 
 from fastsock import cli
-from fastsock.ending import ExitCode
-from fastsock.pcap import PcapReader, PcapWriter
+from fastsock.command.ending import ExitCode
+from fastsock.command.pcap import PcapReader, PcapWriter
 from unit.commands import started
 
 SOURCE, DESTINATION = ("192.0.2.1", 5000), ("192.0.2.2", 6000)

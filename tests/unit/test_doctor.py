@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""fastsock.doctor: what it reads, what it finds low, and how it prints that."""
+"""fastsock.command.doctor: what it reads, what it finds low, and how it prints that."""
 
 import io
 import resource
@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import fastsock
-from fastsock import doctor
+from fastsock.command import doctor
 
 SETTINGS = {
     "net.core.rmem_max": 4194304,

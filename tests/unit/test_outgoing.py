@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastsock import outgoing
-from fastsock.ending import Interrupted, Stopping
-from fastsock.outgoing import GROUP, LATE, Outgoing
-from fastsock.pcap import PcapReader, PcapWriter
+from fastsock.command import outgoing
+from fastsock.command.ending import Interrupted, Stopping
+from fastsock.command.outgoing import GROUP, LATE, Outgoing
+from fastsock.command.pcap import PcapReader, PcapWriter
 
 pytestmark = pytest.mark.one_engine
 

@@ -14,7 +14,7 @@ from scapy.layers.inet6 import (
 )
 from scapy.packet import Raw
 
-from fastsock import packet
+from fastsock.command import packet
 
 pytestmark = pytest.mark.one_engine
 

@@ -14,7 +14,7 @@ from scapy.layers.l2 import ARP, CookedLinux, CookedLinuxV2, Dot1AD, Dot1Q, Ethe
 from scapy.packet import Raw
 from scapy.utils import RawPcapReader
 
-from fastsock.pcap import Datagram, PcapError, PcapReader, PcapWriter
+from fastsock.command.pcap import Datagram, PcapError, PcapReader, PcapWriter
 from unit.test_packet import PAIRS, PAYLOADS, checked
 
 pytestmark = pytest.mark.one_engine

@@ -7,8 +7,8 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from fastsock.console import printable, url_of
-from fastsock.pcap import PcapWriter
+from fastsock.command.console import printable, url_of
+from fastsock.command.pcap import PcapWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

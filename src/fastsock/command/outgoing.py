@@ -9,14 +9,14 @@ import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from fastsock.pcap import PcapError, PcapReader
+from fastsock.command.pcap import PcapError, PcapReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from _typeshed import WriteableBuffer
 
-    from fastsock.ending import Stopping
+    from fastsock.command.ending import Stopping
 
 GROUP = 1024  # datagrams that are made at once, and are the most that one call sends
 CHUNK = 65536  # bytes read from stdin at once

@@ -12,10 +12,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import fastsock
-from fastsock import outgoing, printing
-from fastsock.console import Console, speed
-from fastsock.ending import ExitCode, Failure, Interrupted, Stopping
-from fastsock.pcap import PcapError, PcapReader
+from fastsock.command import outgoing, printing
+from fastsock.command.console import Console, speed
+from fastsock.command.ending import ExitCode, Failure, Interrupted, Stopping
+from fastsock.command.pcap import PcapError, PcapReader
 
 if TYPE_CHECKING:
     from argparse import Namespace

@@ -13,9 +13,9 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import fastsock
-from fastsock import printing
-from fastsock.console import Console, quantity, speed, url_of
-from fastsock.ending import ExitCode, Interrupted, Stopping, WrongUsage
+from fastsock.command import printing
+from fastsock.command.console import Console, quantity, speed, url_of
+from fastsock.command.ending import ExitCode, Interrupted, Stopping, WrongUsage
 
 if TYPE_CHECKING:
     from argparse import Namespace

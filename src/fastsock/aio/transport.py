@@ -19,9 +19,9 @@ from errno import EBUSY, EOPNOTSUPP
 from socket import AF_UNIX
 from typing import TYPE_CHECKING, Any
 
+from fastsock.aio.outbox import SendingTransport
 from fastsock.native.batch import Batch
 from fastsock.native.delivery import Delivery
-from fastsock.outbox import SendingTransport
 
 if TYPE_CHECKING:
     import socket as stdlib

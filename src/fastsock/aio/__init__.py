@@ -15,9 +15,9 @@ import stat
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from fastsock.aio.transport import DatagramTransport as DatagramTransport
+from fastsock.aio.transport import read_ahead
 from fastsock.dropin import socket
-from fastsock.transport import DatagramTransport as DatagramTransport
-from fastsock.transport import read_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fastsock import packet as _packet
+from fastsock.command import packet as _packet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
