@@ -95,10 +95,11 @@ static int cut_memory(struct fski_lane *lane, size_t memory) {
 
 /* Finds out what the socket is. */
 static int examine(struct fski_lane *lane) {
-    lane->is_unix = !fski_socket_is_internet(lane->fd);
+    int family = fski_socket_family(lane->fd);
+    if (family < 0)
+        return family;
+    lane->is_unix = family == AF_UNIX;
     lane->type = fski_socket_type(lane->fd);
-    if (lane->type < 0)
-        return lane->type;
     bool has_messages = lane->is_unix ? lane->type == SOCK_DGRAM || lane->type == SOCK_SEQPACKET
                                       : fski_socket_is_udp(lane->fd);
     return has_messages ? 0 : -EOPNOTSUPP;
@@ -204,15 +205,14 @@ static void store(struct fski_lane *lane) {
 }
 
 /* Of SOCK_SEQPACKET: whether the empty message that was received is the end. The peer has closed, and
- * what comes next is empty too. */
+ * no byte is left: empty messages just before the end look like it. */
 static bool is_end(const struct fski_lane *lane) {
     struct fsk_datagram first;
     struct pollfd watched = {.fd = lane->fd, .events = FSKI_POLLRDHUP};
     if (lane->type != SOCK_SEQPACKET || !fsk_readahead_first(lane->readahead, &first))
         return false;
     return first.length == 0 && fski_poll(&watched, 1, 0) > 0 &&
-           (watched.revents & (FSKI_POLLRDHUP | POLLHUP)) != 0 &&
-           fski_recv(lane->fd, NULL, 0, MSG_PEEK | MSG_DONTWAIT | FSKI_MSG_REAL_LENGTH) == 0;
+           (watched.revents & (FSKI_POLLRDHUP | POLLHUP)) != 0 && fski_queued_bytes(lane->fd) <= 0;
 }
 
 /* Tells what the queue has counted. */
@@ -235,22 +235,26 @@ static ssize_t fetch(struct fski_lane *lane) {
         lane->ends++;
         received = 0;
     }
-    publish_counts(lane);
     return received;
+}
+
+static void add_most(fski_counter *most, uint64_t value) {
+    if (value > get(most))
+        set(most, value);
 }
 
 /* The same, and stores what came. */
 static ssize_t receive_some(struct fski_lane *lane) {
     ssize_t received = fetch(lane);
-    if (received <= 0)
-        return received;
-    if ((uint64_t)received > get(&lane->largest_batch))
-        set(&lane->largest_batch, (uint64_t)received);
-    uint64_t delivered = get(&lane->delivered);
-    store(lane);
-    uint64_t waited = get(&lane->received) - get(&lane->ring_drops) - delivered;
-    if (waited > get(&lane->high_water))
-        set(&lane->high_water, waited);
+    if (received > 0) {
+        /* Before they are published, so that no more wait than ever waited; storing them may take long. */
+        uint64_t all = fski_readahead_counts(lane->readahead)->datagrams - lane->ends;
+        add_most(&lane->largest_batch, (uint64_t)received);
+        add_most(&lane->high_water, all - get(&lane->ring_drops) - get(&lane->delivered));
+    }
+    publish_counts(lane);
+    if (received > 0)
+        store(lane);
     return received;
 }
 
@@ -291,32 +295,61 @@ static ssize_t receive_busily(struct fski_lane *lane) {
 
 static void wait_for_messages(struct fski_lane *lane) {
     struct pollfd watched[2] = {
-        {.fd = lane->fd, .events = POLLIN},
+        {.fd = lane->fd, .events = POLLIN | FSKI_POLLRDHUP},
         {.fd = lane->bell.poll_fd, .events = POLLIN},
     };
     if (fski_poll(watched, 2, -1) > 0 && watched[1].revents != 0)
         fski_bell_silence(&lane->bell);
+    lane->events = watched[0].revents;
+}
+
+/* What lasts must not keep a CPU busy: errors, or that the socket is ready and there is nothing, as
+ * with messages in its error queue. */
+static void slow_down(struct fski_lane *lane, ssize_t received) {
+    const struct timespec pause = {.tv_nsec = 1000000};
+    bool is_in_vain = received < 0 && (received != -EAGAIN || lane->events != 0);
+    if (is_in_vain && lane->was_in_vain)
+        fski_sleep(&pause);
+    lane->was_in_vain = is_in_vain;
+}
+
+/* One turn of the thread. Returns false at the end. */
+static bool take_turn(struct fski_lane *lane) {
+    ssize_t received = receive_some(lane);
+    if (received == -EAGAIN && lane->options->busy_poll_us > 0)
+        received = receive_busily(lane);
+    if (received == -EAGAIN && (lane->events & FSKI_POLLRDHUP) != 0)
+        received = 0; /* all that recv tells of a Unix SOCK_DGRAM that was shut down */
+    slow_down(lane, received);
+    if (received == -EAGAIN) {
+        wait_for_messages(lane);
+        return true;
+    }
+    lane->events = 0;
+    if (received > 0 || received == -EINTR)
+        return true;
+    if (is_passing(received)) {
+        count(&lane->errors, 1);
+        return true;
+    }
+    atomic_store(&lane->result, received == 0 ? FSKI_LANE_END : (int)received);
+    fski_bell_ring(lane->consumer, true);
+    return false;
+}
+
+/* Waits until all lanes have been opened. */
+static void wait_for_start(struct fski_lane *lane) {
+    struct pollfd watched = {.fd = lane->bell.poll_fd, .events = POLLIN};
+    while (!atomic_load(&lane->may_receive) && !atomic_load(&lane->is_stopping)) {
+        fski_poll(&watched, 1, -1);
+        fski_bell_silence(&lane->bell);
+    }
 }
 
 static void *run(void *argument) {
     struct fski_lane *lane = argument;
-    const struct timespec pause = {.tv_nsec = 1000000};
-    while (!atomic_load_explicit(&lane->is_stopping, memory_order_relaxed)) {
-        ssize_t received = receive_some(lane);
-        if (received == -EAGAIN && lane->options->busy_poll_us > 0)
-            received = receive_busily(lane);
-        if (received == -EAGAIN) {
-            wait_for_messages(lane);
-        } else if (received < 0 && is_passing(received)) {
-            count(&lane->errors, 1);
-            if (lane->has_failed)
-                fski_sleep(&pause); /* one that lasts must not keep a CPU busy */
-        } else if (received <= 0 && received != -EINTR) {
-            atomic_store(&lane->result, received == 0 ? FSKI_LANE_END : (int)received);
-            fski_bell_ring(lane->consumer, true);
-            break;
-        }
-        lane->has_failed = received < 0 && received != -EAGAIN;
+    wait_for_start(lane);
+    while (!atomic_load_explicit(&lane->is_stopping, memory_order_relaxed) && take_turn(lane)) {
     }
     return NULL;
 }
@@ -330,12 +363,17 @@ static void poll_driver(const struct fski_lane *lane) {
 
 int fski_lane_start(struct fski_lane *lane, int cpu) {
     const struct fski_schedule schedule = {.cpu = cpu, .priority = lane->options->priority};
-    poll_driver(lane);
-    if (lane->options->gro && !lane->is_unix && fsk_readahead_start(lane->readahead, lane->fd) > 0)
-        lane->has_gro = true;
     int result = fski_thread_start(&lane->thread, &schedule, run, lane);
     lane->has_thread = result >= 0;
     return result;
+}
+
+void fski_lane_go(struct fski_lane *lane) {
+    poll_driver(lane);
+    if (lane->options->gro && !lane->is_unix)
+        lane->has_gro = fsk_readahead_start(lane->readahead, lane->fd) > 0;
+    atomic_store(&lane->may_receive, true);
+    fski_bell_ring(&lane->bell, true);
 }
 
 struct fsk_batch *fski_lane_pop(struct fski_lane *lane) {
@@ -350,7 +388,7 @@ struct fsk_batch *fski_lane_pop(struct fski_lane *lane) {
 void fski_lane_release(struct fski_lane *lane, struct fsk_batch *batch, bool may_ring) {
     const struct fski_block *block = (const struct fski_block *)batch;
     fski_ring_release(&lane->ring, (int)(block - lane->blocks));
-    atomic_fetch_add_explicit(&lane->returned, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&lane->returned, 1, memory_order_release);
     if (may_ring && lane->options->overflow == FSK_OVERFLOW_BLOCK)
         fski_bell_ring(&lane->bell, false);
 }
@@ -370,20 +408,27 @@ static void discard(struct fski_lane *lane) {
     fsk_readahead_clear(lane->readahead);
 }
 
+/* Switches UDP_GRO off. An error of the network may stand before any message. */
+static int stop_gro(struct fski_lane *lane) {
+    int result = fsk_readahead_stop(lane->readahead, lane->fd);
+    for (size_t left = drain_limit(lane->fd); left > 0 && is_passing(result); left--)
+        result = fsk_readahead_stop(lane->readahead, lane->fd);
+    return result;
+}
+
 /* Takes what the kernel holds out of its queue, unless others use the socket: they get the rest, but no
  * trains. */
 static int drain(struct fski_lane *lane) {
     if (lane->options->keeps_sockets) {
-        int result = lane->has_gro ? fsk_readahead_stop(lane->readahead, lane->fd) : 0;
+        int result = lane->has_gro ? stop_gro(lane) : 0;
         discard(lane);
         return result;
     }
-    ssize_t received = 1;
     discard(lane);
-    for (size_t left = drain_limit(lane->fd); left > 0 && received != 0; left--) {
-        received = fetch(lane);
+    for (size_t left = drain_limit(lane->fd); left > 0; left--) {
+        ssize_t received = fetch(lane);
         discard(lane);
-        if (received < 0 && !is_passing(received))
+        if (received <= 0 && !is_passing(received))
             break;
     }
     return 0;
@@ -416,11 +461,6 @@ int fski_lane_stop(struct fski_lane *lane) {
     return result;
 }
 
-static void add_most(uint64_t *most, uint64_t value) {
-    if (value > *most)
-        *most = value;
-}
-
 void fski_lane_count(struct fski_lane *lane, struct fsk_receiver_stats *stats, bool is_open) {
     uint64_t gone[3] = {get(&lane->delivered), get(&lane->ring_drops), get(&lane->discarded)};
     uint64_t received = get(&lane->received); /* after them */
@@ -434,7 +474,8 @@ void fski_lane_count(struct fski_lane *lane, struct fsk_receiver_stats *stats, b
     stats->queued += received - gone[0] - gone[1] - gone[2];
     stats->bytes += get(&lane->bytes);
     stats->system_calls += get(&lane->system_calls);
-    add_most(&stats->largest_batch, get(&lane->largest_batch));
+    uint64_t largest = get(&lane->largest_batch);
+    stats->largest_batch = largest > stats->largest_batch ? largest : stats->largest_batch;
     stats->high_water += get(&lane->high_water);
     stats->kernel_drops += drops;
     if (!lane->tells_drops || (lane->has_gro && drops > 0))

@@ -38,13 +38,15 @@ struct fski_lane {
     bool has_gro;
     bool has_thread;
     pthread_t thread;
+    atomic_bool may_receive;
     atomic_bool is_stopping;
     atomic_int result; /* of the thread: 0 while it runs, FSKI_LANE_END, or -errno */
 
     /* The thread's own. */
     int open;                              /* the block that is being filled, or -1 */
     bool is_pushed;                        /* it is in the queue too */
-    bool has_failed;                       /* the last receive did */
+    short events;                          /* of the socket, for which poll ended the last wait */
+    bool was_in_vain;                      /* the last receive */
     uint64_t ends;                         /* empty messages that were the end of SOCK_SEQPACKET */
     uint64_t mean_bytes;                   /* of late messages, for the next block's layout */
     struct fski_readahead_counts laid_out; /* the counts when a block was last laid out */
@@ -70,8 +72,11 @@ enum { FSKI_LANE_END = 1 };
 int fski_lane_open(struct fski_lane *lane, int fd, size_t memory,
                    const struct fsk_receiver_options *options, struct fski_bell *consumer);
 
-/* Start its thread. Returns 0 or -errno. */
+/* Start its thread, which waits for fski_lane_go. Returns 0 or -errno. */
 int fski_lane_start(struct fski_lane *lane, int cpu);
+
+/* Begin to receive. */
+void fski_lane_go(struct fski_lane *lane);
 
 /* Take the oldest block; NULL when there is none. */
 struct fsk_batch *fski_lane_pop(struct fski_lane *lane);
