@@ -22,8 +22,9 @@ struct fsk_receiver {
     atomic_bool is_closed;
     atomic_uint users; /* calls that need descriptors, and 1 as long as it is open */
     pid_t owner;
-    unsigned turn;  /* of the lanes, the consumer's */
-    unsigned count; /* lanes */
+    bool was_silenced; /* the bell, by a wait of the consumer, whatever was queued */
+    unsigned turn;     /* of the lanes, the consumer's */
+    unsigned count;    /* lanes */
     struct fski_lane lanes[];
 };
 
@@ -131,7 +132,9 @@ static int ended(struct fsk_receiver *receiver) {
 
 /* Makes the descriptor that was handed out tell the truth. */
 static void set_readable(struct fsk_receiver *receiver) {
-    if (!atomic_load(&receiver->is_watched) || has_queued(receiver))
+    bool was_silenced = receiver->was_silenced;
+    receiver->was_silenced = false;
+    if (!atomic_load(&receiver->is_watched) || (has_queued(receiver) && !was_silenced))
         return;
     fski_bell_silence(&receiver->bell);
     fski_bell_arm(&receiver->bell);
@@ -145,8 +148,10 @@ static int wait(struct fsk_receiver *receiver, int64_t timeout_ns) {
     if (has_queued(receiver) || ended(receiver) != 0 || atomic_load(&receiver->is_closed))
         return 1;
     int result = fsk_socket_wait(receiver->bell.poll_fd, FSK_WAIT_READABLE, timeout_ns);
-    if (result > 0)
+    if (result > 0) {
         fski_bell_silence(&receiver->bell);
+        receiver->was_silenced = true;
+    }
     return result;
 }
 
