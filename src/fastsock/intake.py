@@ -67,7 +67,7 @@ class Intake:
     ) -> Intake:
         """Open or borrow the sockets; the arguments are those of `Receiver`."""
         bits = _metadata_bits(metadata)
-        groups = [_as_group(group) for group in groups]
+        groups = [_as_group(group) for group in ([groups] if isinstance(groups, str) else groups)]
         if not 1 <= shards <= _native.MOST_SHARDS:
             raise ValueError(f"shards must be 1 to {_native.MOST_SHARDS}, not {shards}")
         if isinstance(address, stdlib.socket):
@@ -94,6 +94,8 @@ class Intake:
     def _borrow(
         cls, lender: stdlib.socket, receive_buffer: int | None, bits: int, groups: list[Any]
     ) -> Intake:
+        if lender.family not in (stdlib.AF_INET, stdlib.AF_INET6, stdlib.AF_UNIX):
+            raise ValueError(f"a Receiver takes UDP and Unix sockets, not {lender.family!r}")
         if lender.type == stdlib.SOCK_STREAM:
             raise ValueError(
                 "a stream has no messages; receive with recv and cut them by a framing, such as a "
@@ -122,6 +124,8 @@ class Intake:
 
     def split(self) -> list[Intake]:
         """The same sockets, each by itself."""
+        if self.is_borrowed:
+            raise ValueError("open_shards needs an address, not a socket; give it to a Receiver")
         sockets, self.sockets = self.sockets, []
         return [Intake([sock], self.metadata) for sock in sockets]
 
@@ -196,6 +200,8 @@ def _bind(sock: socket, endpoint: Endpoint, undo: ExitStack) -> None:
     try:
         sock.bind(endpoint.address)
     except OSError as error:
+        if error.errno is None:
+            raise  # the standard library's own: the path is too long
         raise OSError(error.errno, f"{error.strerror}: {endpoint}") from None
     undo.callback(_remove_path, _path_of(sock.family, sock.getsockname()))
 

@@ -7,8 +7,9 @@ import atexit
 import os
 import warnings
 import weakref
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from errno import EBADF
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 from fastsock.intake import Intake
@@ -122,6 +123,7 @@ class Receiver(_native.Receiver):
         """Begin to receive from what was taken, which is closed if that fails."""
         with ExitStack() as undo:
             undo.callback(taken.close)
+            memory = index(memory)
             least = len(taken.sockets) * _native.LEAST_MEMORY
             if memory < least:
                 raise ValueError(f"memory must be at least {least} bytes, not {memory}")
@@ -178,7 +180,7 @@ class Receiver(_native.Receiver):
             EBUSY: trains came faster to a borrowed socket than they could be drained; one that is
             on its way may be received as one datagram. The receiver is closed all the same.
         """
-        if self._is_closed:
+        if self._is_closed or not self._begin_close():
             return
         self._is_closed = True
         try:
@@ -262,8 +264,10 @@ def open_shards(address: Any, shards: int, **options: Any) -> tuple[Receiver, ..
     taken = Intake.open(address, shards, kept["receive_buffer"], told["metadata"], told["groups"])
     with ExitStack() as undo:
         undo.callback(taken.close)
+        cpus = [None] * shards if kept["cpu"] is None else _cpus(kept["cpu"], shards)
+        parts = [undo.enter_context(closing(part)) for part in taken.split()]
         receivers = []
-        for part, cpu in zip(taken.split(), _cpus(kept["cpu"], shards), strict=True):
+        for part, cpu in zip(parts, cpus, strict=True):
             receiver = Receiver.__new__(Receiver)
             receiver._start(part, cpu=cpu, **options)
             undo.callback(receiver.close)
@@ -279,7 +283,7 @@ def _cpus(cpu: int | Sequence[int] | None, count: int) -> list[int]:
     cpus = [cpu] if isinstance(cpu, int) else list(cpu)
     if len(cpus) != count:
         raise ValueError(f"cpu must name one CPU for each of {count} threads, not {cpu!r}")
-    return cpus
+    return [_in_range("cpu", each, os.sysconf("SC_NPROCESSORS_CONF") - 1) for each in cpus]
 
 
 def _in_range(name: str, value: int | None, most: int) -> int:
