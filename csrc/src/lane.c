@@ -289,24 +289,35 @@ static ssize_t receive_busily(struct fski_lane *lane) {
     return received;
 }
 
-static void wait_for_messages(struct fski_lane *lane) {
+/* Returns what poll tells of the socket. */
+static int wait_for_messages(struct fski_lane *lane) {
     struct pollfd watched[2] = {
-        {.fd = lane->fd, .events = POLLIN},
+        {.fd = lane->fd, .events = POLLIN | FSKI_POLLRDHUP},
         {.fd = lane->bell.poll_fd, .events = POLLIN},
     };
-    if (fski_poll(watched, 2, -1) > 0 && watched[1].revents != 0)
+    if (fski_poll(watched, 2, -1) <= 0)
+        return 0;
+    if (watched[1].revents != 0)
         fski_bell_silence(&lane->bell);
+    return watched[0].revents;
 }
 
+/* The thread's work, until it is to stop or nothing more will come. */
 static void *run(void *argument) {
     struct fski_lane *lane = argument;
     const struct timespec pause = {.tv_nsec = 1000000};
+    int readiness = 0; /* that poll told, as long as nothing was received since */
     while (!atomic_load_explicit(&lane->is_stopping, memory_order_relaxed)) {
         ssize_t received = receive_some(lane);
         if (received == -EAGAIN && lane->options->busy_poll_us > 0)
             received = receive_busily(lane);
+        /* Shut down, a socket of datagrams is readable for ever, but without waiting gives EAGAIN. */
+        if (received == -EAGAIN && (readiness & (FSKI_POLLRDHUP | POLLHUP)) != 0)
+            received = 0;
         if (received == -EAGAIN) {
-            wait_for_messages(lane);
+            if (readiness != 0)
+                fski_sleep(&pause); /* an error queue that nobody reads must not keep a CPU busy */
+            readiness = wait_for_messages(lane);
         } else if (received < 0 && is_passing(received)) {
             count(&lane->errors, 1);
             if (lane->has_failed)
@@ -316,6 +327,8 @@ static void *run(void *argument) {
             fski_bell_ring(lane->consumer, true);
             break;
         }
+        if (received != -EAGAIN)
+            readiness = 0;
         lane->has_failed = received < 0 && received != -EAGAIN;
     }
     return NULL;
