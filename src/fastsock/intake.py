@@ -118,6 +118,7 @@ class Intake:
                 sock.join_group(*group)
                 taken._undo.callback(_leave_group, lender, group)
             if receive_buffer is not None:
+                taken._undo.callback(_restore_buffer, lender, taken.receive_buffer)
                 taken.receive_buffer = _ask_for_buffer(sock, receive_buffer)
             undo.pop_all()
         return taken
@@ -246,16 +247,25 @@ def _ask_for_buffer(sock: socket, wanted: int | None) -> int:
     asked = ENOUGH_BUFFER if wanted is None else wanted
     if not 1 <= asked <= 0x7FFFFFFF // _BOOKKEEPING:
         raise ValueError(f"receive_buffer must be 1 to {0x7FFFFFFF // _BOOKKEEPING}, not {asked}")
-    try:
-        if wanted is None or not hasattr(constants, "SO_RCVBUFFORCE"):
-            raise PermissionError
-        sock.setsockopt(stdlib.SOL_SOCKET, constants.SO_RCVBUFFORCE, asked)
-    except PermissionError:
-        sock.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_RCVBUF, asked)
+    _set_buffer(sock, asked, by_force=wanted is not None)
     given = sock.getsockopt(stdlib.SOL_SOCKET, stdlib.SO_RCVBUF)
     if given < asked * _BOOKKEEPING:
         _warn_of_buffer(given // _BOOKKEEPING, asked)
     return given
+
+
+def _set_buffer(sock: stdlib.socket, size: int, *, by_force: bool) -> None:
+    try:
+        if not by_force or not hasattr(constants, "SO_RCVBUFFORCE"):
+            raise PermissionError
+        sock.setsockopt(stdlib.SOL_SOCKET, constants.SO_RCVBUFFORCE, size)
+    except PermissionError:
+        sock.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_RCVBUF, size)
+
+
+def _restore_buffer(lender: stdlib.socket, before: int) -> None:
+    if lender.fileno() >= 0:
+        _set_buffer(lender, before // _BOOKKEEPING, by_force=True)
 
 
 _has_warned = False

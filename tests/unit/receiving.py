@@ -8,12 +8,10 @@ import struct
 import pytest
 
 import fastsock
-from fastsock.native import library
 
 SOL_UDP, UDP_SEGMENT = 17, 103  # linux/udp.h
 LOCAL = ("127.0.0.1", 0)
 LEAST = 1 << 20  # bytes, the least memory
-DROPS = library.engine_name() == "linux"  # the engine can tell what the kernel drops
 
 
 @pytest.fixture
