@@ -18,11 +18,12 @@ from fastsock.readiness import readable
 from fastsock.stats import ReceiverStats
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Self
 
     from fastsock.native.receiver import ReceivedBatch
 
+TURNS = 8  # batches that async for gives at most before other tasks have a turn
 OVERFLOWS = ("drop-newest", "drop-oldest", "block")  # in the order of the C library's enum
 
 
@@ -91,6 +92,7 @@ class Receiver(_native.Receiver):
     """
 
     _is_closed = True  # until it is open
+    _turn = 0  # of the event loop's tasks
 
     def __init__(
         self,
@@ -195,26 +197,26 @@ class Receiver(_native.Receiver):
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    async def __aiter__(self) -> AsyncGenerator[ReceivedBatch, None]:
-        # A duplicate, as close() must not take away the descriptor that an event loop watches.
-        fd = os.dup(self.fileno())
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ReceivedBatch:
         try:
+            # Now and then a wait though there is more, as other tasks want their turn.
+            self._turn = (self._turn + 1) % TURNS
+            if self._turn == 0:
+                await readable(self.fileno())
             while True:
                 try:
-                    batch = self.next_batch(0)
+                    return self.next_batch(0)
                 except BlockingIOError:
-                    await readable(fd)
-                    continue
-                except EOFError:
-                    return
-                except OSError as error:
-                    if error.errno != EBADF:
-                        raise
-                    return
-                yield batch
-                del batch  # the memory can be used again while this waits
-        finally:
-            os.close(fd)
+                    await readable(self.fileno())
+        except EOFError:
+            raise StopAsyncIteration from None
+        except OSError as error:
+            if error.errno != EBADF:
+                raise
+            raise StopAsyncIteration from None
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open"

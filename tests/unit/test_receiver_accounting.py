@@ -10,6 +10,7 @@ So all that was sent is accounted for after close(), without waiting for anythin
 
 import array
 import contextlib
+import faulthandler
 import itertools
 import os
 import resource
@@ -356,6 +357,7 @@ def stall(sender, seconds):
     ],
 )
 def test_stalled_consumer_costs_no_memory_and_resumes(receive, send_to, overflow, seconds, limit):
+    faulthandler.cancel_dump_traceback_later()  # it is to be this long
     receiver = receive(memory=4 * LEAST, overflow=overflow)
     sender = send_to(receiver)
     sent, growth = stall(sender, seconds)
