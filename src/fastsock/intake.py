@@ -67,7 +67,7 @@ class Intake:
     ) -> Intake:
         """Open or borrow the sockets; the arguments are those of `Receiver`."""
         bits = _metadata_bits(metadata)
-        groups = [_as_group(group) for group in groups]
+        groups = [_as_group(group) for group in ([groups] if isinstance(groups, str) else groups)]
         if not 1 <= shards <= _native.MOST_SHARDS:
             raise ValueError(f"shards must be 1 to {_native.MOST_SHARDS}, not {shards}")
         if isinstance(address, stdlib.socket):
@@ -94,6 +94,8 @@ class Intake:
     def _borrow(
         cls, lender: stdlib.socket, receive_buffer: int | None, bits: int, groups: list[Any]
     ) -> Intake:
+        if lender.family not in (stdlib.AF_INET, stdlib.AF_INET6, stdlib.AF_UNIX):
+            raise ValueError(f"a Receiver takes UDP and Unix sockets, not {lender.family!r}")
         if lender.type == stdlib.SOCK_STREAM:
             raise ValueError(
                 "a stream has no messages; receive with recv and cut them by a framing, such as a "
@@ -116,12 +118,15 @@ class Intake:
                 sock.join_group(*group)
                 taken._undo.callback(_leave_group, lender, group)
             if receive_buffer is not None:
+                taken._undo.callback(_restore_buffer, lender, taken.receive_buffer)
                 taken.receive_buffer = _ask_for_buffer(sock, receive_buffer)
             undo.pop_all()
         return taken
 
     def split(self) -> list[Intake]:
         """The same sockets, each by itself."""
+        if self.is_borrowed:
+            raise ValueError("open_shards needs an address, not a socket; give it to a Receiver")
         sockets, self.sockets = self.sockets, []
         return [Intake([sock], self.metadata) for sock in sockets]
 
@@ -196,6 +201,8 @@ def _bind(sock: socket, endpoint: Endpoint, undo: ExitStack) -> None:
     try:
         sock.bind(endpoint.address)
     except OSError as error:
+        if error.errno is None:
+            raise  # the standard library's own: the path is too long
         raise OSError(error.errno, f"{error.strerror}: {endpoint}") from None
     undo.callback(_remove_path, _path_of(sock.family, sock.getsockname()))
 
@@ -240,16 +247,25 @@ def _ask_for_buffer(sock: socket, wanted: int | None) -> int:
     asked = ENOUGH_BUFFER if wanted is None else wanted
     if not 1 <= asked <= 0x7FFFFFFF // _BOOKKEEPING:
         raise ValueError(f"receive_buffer must be 1 to {0x7FFFFFFF // _BOOKKEEPING}, not {asked}")
-    try:
-        if wanted is None or not hasattr(constants, "SO_RCVBUFFORCE"):
-            raise PermissionError
-        sock.setsockopt(stdlib.SOL_SOCKET, constants.SO_RCVBUFFORCE, asked)
-    except PermissionError:
-        sock.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_RCVBUF, asked)
+    _set_buffer(sock, asked, by_force=wanted is not None)
     given = sock.getsockopt(stdlib.SOL_SOCKET, stdlib.SO_RCVBUF)
     if given < asked * _BOOKKEEPING:
         _warn_of_buffer(given // _BOOKKEEPING, asked)
     return given
+
+
+def _set_buffer(sock: stdlib.socket, size: int, *, by_force: bool) -> None:
+    try:
+        if not by_force or not hasattr(constants, "SO_RCVBUFFORCE"):
+            raise PermissionError
+        sock.setsockopt(stdlib.SOL_SOCKET, constants.SO_RCVBUFFORCE, size)
+    except PermissionError:
+        sock.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_RCVBUF, size)
+
+
+def _restore_buffer(lender: stdlib.socket, before: int) -> None:
+    if lender.fileno() >= 0:
+        _set_buffer(lender, before // _BOOKKEEPING, by_force=True)
 
 
 _has_warned = False

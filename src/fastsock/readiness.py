@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import select
 import sys
 import time
@@ -72,8 +73,17 @@ def wait_readable(socks: Iterable[_Socket], timeout: float | None = None) -> lis
 async def readable(descriptor: int) -> None:
     """Wait in the running event loop until a descriptor is readable.
 
-    Of asyncio, uvloop or trio. One task at a time for a descriptor.
+    Of asyncio, uvloop or trio. Another thread may close the descriptor meanwhile: what the loop
+    watches is a duplicate.
     """
+    duplicate = os.dup(descriptor)
+    try:
+        await _duplicate_readable(duplicate)
+    finally:
+        os.close(duplicate)
+
+
+async def _duplicate_readable(descriptor: int) -> None:
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:

@@ -7,8 +7,9 @@ import atexit
 import os
 import warnings
 import weakref
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from errno import EBADF
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 from fastsock.intake import Intake
@@ -17,11 +18,12 @@ from fastsock.readiness import readable
 from fastsock.stats import ReceiverStats
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Self
 
     from fastsock.native.receiver import ReceivedBatch
 
+TURNS = 8  # batches that async for gives at most before other tasks have a turn
 OVERFLOWS = ("drop-newest", "drop-oldest", "block")  # in the order of the C library's enum
 
 
@@ -91,6 +93,7 @@ class Receiver(_native.Receiver):
     """
 
     _is_closed = True  # until it is open
+    _turn = 0  # of the event loop's tasks
 
     def __init__(
         self,
@@ -123,6 +126,7 @@ class Receiver(_native.Receiver):
         """Begin to receive from what was taken, which is closed if that fails."""
         with ExitStack() as undo:
             undo.callback(taken.close)
+            memory = index(memory)
             least = len(taken.sockets) * _native.LEAST_MEMORY
             if memory < least:
                 raise ValueError(f"memory must be at least {least} bytes, not {memory}")
@@ -179,7 +183,7 @@ class Receiver(_native.Receiver):
             EBUSY: trains came faster to a borrowed socket than they could be drained; one that is
             on its way may be received as one datagram. The receiver is closed all the same.
         """
-        if self._is_closed:
+        if self._is_closed or not self._begin_close():
             return
         self._is_closed = True
         try:
@@ -194,26 +198,26 @@ class Receiver(_native.Receiver):
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    async def __aiter__(self) -> AsyncGenerator[ReceivedBatch, None]:
-        # A duplicate, as close() must not take away the descriptor that an event loop watches.
-        fd = os.dup(self.fileno())
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ReceivedBatch:
         try:
+            # Now and then a wait though there is more, as other tasks want their turn.
+            self._turn = (self._turn + 1) % TURNS
+            if self._turn == 0:
+                await readable(self.fileno())
             while True:
                 try:
-                    batch = self.next_batch(0)
+                    return self.next_batch(0)
                 except BlockingIOError:
-                    await readable(fd)
-                    continue
-                except EOFError:
-                    return
-                except OSError as error:
-                    if error.errno != EBADF:
-                        raise
-                    return
-                yield batch
-                del batch  # the memory can be used again while this waits
-        finally:
-            os.close(fd)
+                    await readable(self.fileno())
+        except EOFError:
+            raise StopAsyncIteration from None
+        except OSError as error:
+            if error.errno != EBADF:
+                raise
+            raise StopAsyncIteration from None
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open"
@@ -265,8 +269,10 @@ def open_shards(address: Any, shards: int, **options: Any) -> tuple[Receiver, ..
     taken = Intake.open(address, shards, kept["receive_buffer"], told["metadata"], told["groups"])
     with ExitStack() as undo:
         undo.callback(taken.close)
+        cpus = [None] * shards if kept["cpu"] is None else _cpus(kept["cpu"], shards)
+        parts = [undo.enter_context(closing(part)) for part in taken.split()]
         receivers = []
-        for part, cpu in zip(taken.split(), _cpus(kept["cpu"], shards), strict=True):
+        for part, cpu in zip(parts, cpus, strict=True):
             receiver = Receiver.__new__(Receiver)
             receiver._start(part, cpu=cpu, **options)
             undo.callback(receiver.close)
@@ -282,7 +288,7 @@ def _cpus(cpu: int | Sequence[int] | None, count: int) -> list[int]:
     cpus = [cpu] if isinstance(cpu, int) else list(cpu)
     if len(cpus) != count:
         raise ValueError(f"cpu must name one CPU for each of {count} threads, not {cpu!r}")
-    return cpus
+    return [_in_range("cpu", each, os.sysconf("SC_NPROCESSORS_CONF") - 1) for each in cpus]
 
 
 def _in_range(name: str, value: int | None, most: int) -> int:

@@ -50,6 +50,7 @@ cdef class Receiver:
     cdef Lender lender      # None: not opened
     cdef int owner          # the process that opened it
     cdef bint is_waiting    # a thread is in next_batch
+    cdef bint is_closing
 
     def _open(self, list fds, size_t memory, int overflow, bint gro, bint keeps_sockets,
               unsigned metadata, list cpus, int priority, unsigned busy_poll_us):
@@ -100,12 +101,16 @@ cdef class Receiver:
         return self.lender
 
     cdef int enter(self) except -1:
+        cdef bint was_waiting
         with cython.critical_section(self):
-            if self.is_waiting:
-                raise RuntimeError("another thread is in next_batch; give each thread a receiver "
-                                   "of its own: open_shards")
+            was_waiting = self.is_waiting
             self.is_waiting = True
-        return 0
+        if not was_waiting:
+            return 0
+        if self.owner != os.getpid():
+            self.fail(-ECHILD)  # that thread is the parent's, and not here
+        raise RuntimeError("another thread is in next_batch; give each thread a receiver of its "
+                           "own: open_shards")
 
     cdef int leave(self) except -1:
         with cython.critical_section(self):
@@ -220,6 +225,14 @@ cdef class Receiver:
                 stats.high_water, stats.kernel_drops, stats.kernel_drops_exact, stats.ring_drops,
                 stats.delivered, stats.queued, stats.discarded, stats.truncated,
                 stats.control_truncated, stats.descriptors, stats.pinned, stats.errors)
+
+    def _begin_close(self):
+        """Whether this is the call that closes it: the first of all threads."""
+        with cython.critical_section(self):
+            if self.is_closing:
+                return False
+            self.is_closing = True
+            return True
 
     def _close(self):
         """End the thread and every wait. Any thread, more than once."""

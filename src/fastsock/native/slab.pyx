@@ -47,8 +47,9 @@ cdef class Lender:
     # A receiver of the C library, which lives as long as anybody has memory of it.
 
     def __dealloc__(self):
-        fsk_receiver_close(self.receiver)
-        fsk_receiver_free(self.receiver)
+        if self.receiver != NULL:  # it could be opened
+            fsk_receiver_close(self.receiver)
+            fsk_receiver_free(self.receiver)
 
 
 cdef Slab lent_slab(Lender lender, fsk_batch *filled):
