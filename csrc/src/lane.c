@@ -2,12 +2,7 @@
  * One socket of a receiver.
  *
  * The thread receives into the buffers of a read-ahead queue, as a train of datagrams needs 64 KiB
- * whatever it holds, and moves the messages from there to the open block, one after the other. Around
- * each receive the open block is pulled out of the queue and pushed again, so that the consumer can
- * have at any time what has arrived; when it takes the block, the next message opens another one.
- *
- * How many rows a block has is decided when it is opened, by the mean length of late messages: the
- * memory is then full of bytes when the rows are used up.
+ * whatever it holds, and moves the messages from there to the open block, one after the other.
  *
  * The counters are written so that a message is counted as received before it is counted as anything
  * else, and read in the opposite order: what is queued, the difference, is never negative.
@@ -22,13 +17,8 @@
 #include "socket.h"
 #include "uapi.h"
 
-enum {
-    ALIGNMENT = 64,
-    LEAST_BLOCK = 128 * 1024, /* room for the longest message, and rows for many short ones */
-    LEAST_ROWS = 64,
-    FIRST_MEAN = 512,   /* bytes of a message, as long as nothing is known */
-    LEAST_CHARGE = 256, /* bytes of a receive buffer that any message takes, and more (truesize) */
-};
+/* Bytes of a receive buffer that any message takes, and more (truesize). */
+enum { LEAST_CHARGE = 256 };
 
 static void count(fski_counter *counter, uint64_t more) {
     uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
@@ -43,54 +33,23 @@ static uint64_t get(const fski_counter *counter) {
     return atomic_load_explicit(counter, memory_order_acquire);
 }
 
-static struct fski_layout layout_of(const struct fski_lane *lane) {
-    return (struct fski_layout){
-        .has_metadata = lane->options->metadata != 0,
-        .has_long_names = lane->is_unix,
-    };
-}
-
-/* Lays out a block for messages like the last ones. */
-static void lay_out(struct fski_lane *lane, int number) {
-    const struct fski_readahead_counts *now = fski_readahead_counts(lane->readahead);
-    uint64_t datagrams = now->datagrams - lane->laid_out.datagrams;
-    struct fski_layout layout = layout_of(lane);
-    size_t row_size = fski_layout_row_size(&layout);
-    size_t most = (lane->block_size - fski_layout_size(&layout) - FSKI_READAHEAD_BUFFER) / row_size;
-    if (datagrams > 0)
-        lane->mean_bytes = (lane->mean_bytes + (now->bytes - lane->laid_out.bytes) / datagrams) / 2;
-    lane->laid_out = *now;
-    size_t rows = lane->block_size / (lane->mean_bytes + row_size);
-    layout.rows = (uint32_t)(rows < LEAST_ROWS ? LEAST_ROWS : rows > most ? most : rows);
-    layout.arena_size = 0;
-    layout.arena_size = (lane->block_size - fski_layout_size(&layout)) / ALIGNMENT * ALIGNMENT;
-    struct fski_batch *whole = &lane->blocks[number].whole;
-    fski_batch_lay_out(whole, lane->memory + (size_t)number * lane->block_size, &layout,
-                       FSKI_READAHEAD_BUFFER);
-    whole->batch.metadata = lane->options->metadata;
-}
-
-static struct fsk_batch *batch_of(struct fski_lane *lane, int number) {
-    return &lane->blocks[number].whole.batch;
-}
-
+/* Cuts the memory into what is received into and what waits for the consumer. */
 static int cut_memory(struct fski_lane *lane, size_t memory) {
-    unsigned buffers = (unsigned)(memory / 16 / FSKI_READAHEAD_BUFFER);
+    size_t buffers = memory / 16 / FSKI_READAHEAD_BUFFER;
     if (lane->type == SOCK_SEQPACKET || buffers == 0)
         buffers = 1; /* what follows an empty message may be the end */
     if (buffers > FSK_READAHEAD_BUFFERS)
         buffers = FSK_READAHEAD_BUFFERS;
-    size_t rest = memory - fski_readahead_size(buffers);
-    lane->block_size = rest / FSKI_RING_BLOCKS / 4096 * 4096;
-    if (lane->block_size < LEAST_BLOCK)
-        lane->block_size = LEAST_BLOCK;
-    lane->block_count = (unsigned)(rest / lane->block_size);
-    if (lane->block_count > FSKI_RING_BLOCKS)
-        lane->block_count = FSKI_RING_BLOCKS;
-    lane->memory = fski_map(lane->block_count * lane->block_size);
-    if (lane->memory == NULL)
-        return -ENOMEM;
-    return fsk_readahead_new(&lane->readahead, buffers);
+    size_t rest = memory - fski_readahead_size((unsigned)buffers);
+    lane->blocks.metadata = lane->options->metadata;
+    lane->blocks.has_long_names = lane->is_unix;
+    int result = fski_blocks_map(&lane->blocks, rest, lane, lane->options->key);
+    if (result < 0)
+        return result;
+    result = fsk_readahead_new(&lane->readahead, (unsigned)buffers);
+    if (result < 0)
+        fski_blocks_unmap(&lane->blocks);
+    return result;
 }
 
 /* Finds out what the socket is. */
@@ -111,8 +70,6 @@ int fski_lane_open(struct fski_lane *lane, int fd, size_t memory,
     lane->fd = fd;
     lane->options = options;
     lane->consumer = consumer;
-    lane->open = -1;
-    lane->mean_bytes = FIRST_MEAN;
     int result = examine(lane);
     if (result >= 0)
         result = fski_bell_open(&lane->bell);
@@ -121,14 +78,7 @@ int fski_lane_open(struct fski_lane *lane, int fd, size_t memory,
     result = cut_memory(lane, memory);
     if (result < 0) {
         fski_bell_close(&lane->bell);
-        if (lane->memory != NULL)
-            fski_lane_free(lane);
         return result;
-    }
-    fski_ring_init(&lane->ring, lane->block_count);
-    for (unsigned i = 0; i < lane->block_count; i++) {
-        lane->blocks[i].lane = lane;
-        lane->blocks[i].whole.sources.key = lane->blocks[i].whole.destinations.key = options->key;
     }
     lane->tells_drops = lane->is_unix || fsk_socket_drops(fd, &drops) >= 0;
     lane->drops_before = drops;
@@ -136,21 +86,12 @@ int fski_lane_open(struct fski_lane *lane, int fd, size_t memory,
     return 0;
 }
 
-/* Lets the consumer have the open block. */
-static void push_open(struct fski_lane *lane) {
-    if (lane->open < 0 || lane->is_pushed)
-        return;
-    fski_ring_push(&lane->ring, lane->open);
-    lane->is_pushed = true;
-    fski_bell_ring(lane->consumer, false);
-}
-
 /* Waits until the consumer gives a block back. Returns it, or -1 when the lane is to stop. */
 static int wait_for_block(struct fski_lane *lane) {
     struct pollfd watched = {.fd = lane->bell.poll_fd, .events = POLLIN};
     while (!atomic_load_explicit(&lane->is_stopping, memory_order_relaxed)) {
         fski_bell_arm(&lane->bell);
-        int block = fski_ring_take(&lane->ring);
+        int block = fski_ring_take(&lane->blocks.ring);
         if (block >= 0)
             return block;
         fski_poll(&watched, 1, -1);
@@ -165,26 +106,20 @@ static int make_way(struct fski_lane *lane) {
         return wait_for_block(lane);
     if (lane->options->overflow == FSK_OVERFLOW_DROP_NEWEST)
         return -1;
-    int oldest = fski_ring_pop(&lane->ring);
+    int oldest = fski_ring_pop(&lane->blocks.ring);
     if (oldest >= 0)
-        count(&lane->ring_drops, batch_of(lane, oldest)->count);
+        count(&lane->ring_drops, fski_blocks_batch(&lane->blocks, oldest)->count);
     return oldest;
 }
 
-/* The block to append to, in nobody else's hands; NULL: there is none. */
+/* The block to append to; NULL: there is none. */
 static struct fsk_batch *open_block(struct fski_lane *lane) {
-    if (lane->open >= 0 && lane->is_pushed && !fski_ring_pull(&lane->ring))
-        lane->open = -1; /* the consumer has it */
-    lane->is_pushed = false;
-    if (lane->open < 0) {
-        lane->open = fski_ring_take(&lane->ring);
-        if (lane->open < 0)
-            lane->open = make_way(lane);
-        if (lane->open < 0)
-            return NULL;
-        lay_out(lane, lane->open);
-    }
-    return batch_of(lane, lane->open);
+    const struct fski_readahead_counts *now = fski_readahead_counts(lane->readahead);
+    struct fsk_batch *batch = fski_blocks_open(&lane->blocks, now);
+    if (batch != NULL)
+        return batch;
+    int number = make_way(lane);
+    return number < 0 ? NULL : fski_blocks_open_this(&lane->blocks, number, now);
 }
 
 /* Moves what was received into blocks. What finds no room is dropped, but left when stopping. */
@@ -194,9 +129,10 @@ static void store(struct fski_lane *lane) {
         if (batch == NULL)
             break;
         fski_readahead_move(lane->readahead, batch);
-        push_open(lane);
+        fski_blocks_push(&lane->blocks);
+        fski_bell_ring(lane->consumer, false);
         if (fsk_readahead_pending(lane->readahead) > 0)
-            lane->open = -1; /* the block is full */
+            fski_blocks_seal(&lane->blocks);
     }
     if (lane->options->overflow == FSK_OVERFLOW_BLOCK)
         return;
@@ -377,17 +313,17 @@ void fski_lane_go(struct fski_lane *lane) {
 }
 
 struct fsk_batch *fski_lane_pop(struct fski_lane *lane) {
-    int block = fski_ring_pop(&lane->ring);
-    if (block < 0)
+    int number = fski_ring_pop(&lane->blocks.ring);
+    if (number < 0)
         return NULL;
-    count(&lane->delivered, batch_of(lane, block)->count);
+    struct fsk_batch *batch = fski_blocks_batch(&lane->blocks, number);
+    count(&lane->delivered, batch->count);
     count(&lane->taken, 1);
-    return batch_of(lane, block);
+    return batch;
 }
 
 void fski_lane_release(struct fski_lane *lane, struct fsk_batch *batch, bool may_ring) {
-    const struct fski_block *block = (const struct fski_block *)batch;
-    fski_ring_release(&lane->ring, (int)(block - lane->blocks));
+    fski_blocks_release(&lane->blocks, batch);
     atomic_fetch_add_explicit(&lane->returned, 1, memory_order_release);
     if (may_ring && lane->options->overflow == FSK_OVERFLOW_BLOCK)
         fski_bell_ring(&lane->bell, false);
@@ -446,7 +382,8 @@ static void update_drops(struct fski_lane *lane) {
 }
 
 int fski_lane_stop(struct fski_lane *lane) {
-    int block;
+    struct fski_blocks *blocks = &lane->blocks;
+    int left;
     atomic_store_explicit(&lane->is_stopping, true, memory_order_relaxed);
     fski_bell_ring(&lane->bell, true);
     if (lane->has_thread)
@@ -454,9 +391,9 @@ int fski_lane_stop(struct fski_lane *lane) {
     lane->has_thread = false;
     int result = drain(lane);
     update_drops(lane);
-    while ((block = fski_ring_pop(&lane->ring)) >= 0) {
-        count(&lane->discarded, batch_of(lane, block)->count);
-        fski_ring_release(&lane->ring, block);
+    while ((left = fski_ring_pop(&blocks->ring)) >= 0) {
+        count(&lane->discarded, fski_blocks_batch(blocks, left)->count);
+        fski_ring_release(&blocks->ring, left);
     }
     return result;
 }
@@ -489,14 +426,12 @@ void fski_lane_count(struct fski_lane *lane, struct fsk_receiver_stats *stats, b
 }
 
 void fski_lane_close(struct fski_lane *lane) {
-    /* Blocks that nobody has are memory that nobody needs. */
-    for (int block = fski_ring_take(&lane->ring); block >= 0; block = fski_ring_take(&lane->ring))
-        fski_discard(lane->memory + (size_t)block * lane->block_size, lane->block_size);
+    fski_blocks_discard(&lane->blocks);
     fski_bell_close(&lane->bell);
     fsk_readahead_free(lane->readahead);
     lane->readahead = NULL;
 }
 
 void fski_lane_free(struct fski_lane *lane) {
-    fski_unmap(lane->memory, lane->block_count * lane->block_size);
+    fski_blocks_unmap(&lane->blocks);
 }

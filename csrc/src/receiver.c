@@ -113,7 +113,7 @@ static struct fsk_batch *take(struct fsk_receiver *receiver) {
 
 static bool has_queued(const struct fsk_receiver *receiver) {
     for (unsigned i = 0; i < receiver->count; i++)
-        if (fski_ring_length(&receiver->lanes[i].ring) > 0)
+        if (fski_ring_length(&receiver->lanes[i].blocks.ring) > 0)
             return true;
     return false;
 }
