@@ -12,6 +12,7 @@ from links import ALLOWED_CPUS, GIVE_UP_SECONDS, Link, open_link
 
 BUFFER_BYTES = 4 << 20  # asked for; a program without privileges gets up to rmem_max
 QUIET_MILLISECONDS = 100  # without a datagram: the rest is lost
+QUIET_SECONDS = QUIET_MILLISECONDS / 1000
 
 
 def open_plain_link(size: int, segments: int, merges: bool = False) -> Link:

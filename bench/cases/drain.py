@@ -22,7 +22,17 @@ from cases import size_name
 from cases.calls import fill_whole
 from links import Link, capacity, has_trains, open_link, train_segments
 from measure import Sample, Session, timed
-from peers import ASYNCIO, FASTSOCK, FLOOR, STDLIB, STDLIB_AGAIN, UVLOOP, BatchWork, Peer
+from peers import (
+    ASYNCIO,
+    FASTSOCK,
+    FLOOR,
+    RECV_BATCH,
+    STDLIB,
+    STDLIB_AGAIN,
+    UVLOOP,
+    BatchWork,
+    Peer,
+)
 
 LEAST_MESSAGES = 1000  # of a turn
 READ_AHEAD = 64  # kernel buffers, the most that one call takes
@@ -138,13 +148,16 @@ class DrainSession:
         link, loop = self.links[peer.name], self.loops[peer.name]
         messages = wall = cpu = lost = 0
         for _ in range(self.fillings):
-            fill_whole(link, self.count)
+            self._fill(peer.name)
             received, more_wall, more_cpu = timed(loop)
             assert isinstance(received, int)
             # Neither less nor more than was sent, and nothing may be left over.
             lost += abs(self.count - received) + link.empty()
             messages, wall, cpu = messages + received, wall + more_wall, cpu + more_cpu
         return Sample(messages, wall, cpu, lost)
+
+    def _fill(self, name: str) -> None:
+        fill_whole(self.links[name], self.count)
 
     def close(self) -> None:
         for name, endpoint in self.endpoints.items():
@@ -154,12 +167,13 @@ class DrainSession:
 
 
 def _merges(case: DrainCase, name: str) -> bool:
-    return case.read_ahead > 0 and name in (FASTSOCK, FLOOR)
+    return case.read_ahead > 0 and name in (FASTSOCK, FLOOR, RECV_BATCH)
 
 
 def _work(case: DrainCase, name: str, count: int) -> BatchWork:
+    methods = {STDLIB: case.against, STDLIB_AGAIN: case.against, RECV_BATCH: "recv_batch"}
     return BatchWork(
-        case.against if name in (STDLIB, STDLIB_AGAIN) else case.method,
+        methods.get(name, case.method),
         count,
         case.room,
         per_call=case.per_call,

@@ -14,13 +14,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 from cases import size_name
 from cases.drain import READ_AHEAD
 from links import ALLOWED_CPUS, has_trains, train_segments
+from measure import Settings, Trial
 from pacing import BUFFER_BYTES, Sender, open_plain_link
-from peers import FASTSOCK, FLOOR, STDLIB, BatchWork, Peer
-from rates import Step
+from peers import FASTSOCK, FLOOR, RECEIVER, STDLIB, BatchWork, Peer
+from rates import Step, measure_rates
 
 # What each receiver is called, whose it is, and what it does.
 RECEIVERS = {
@@ -28,15 +30,18 @@ RECEIVERS = {
     "recv_many": (FASTSOCK, BatchWork("recv_many", 0)),
     "recv_batch": (FASTSOCK, BatchWork("recv_batch", 0, per_call=1024)),
     "recv_batch, GRO": (FASTSOCK, BatchWork("recv_batch", 0, per_call=1024, read_ahead=READ_AHEAD)),
+    "Receiver": (RECEIVER, BatchWork("Receiver, waiting", 0)),
     "C recvmmsg, GRO": (FLOOR, BatchWork("recv_batch", 0, read_ahead=READ_AHEAD)),
 }
 
 
 @dataclass(frozen=True)
-class SustainedCase:
+class SustainedCase(Trial):
     is_segmented: bool
     size: int = 64
-    is_pinned: bool = True
+
+    section: ClassVar[str] = "rates"
+    rivals: ClassVar[tuple[str, ...]] = (RECEIVER,)
 
     @property
     def name(self) -> str:
@@ -61,6 +66,11 @@ class SustainedCase:
     @property
     def receivers(self) -> list[str]:
         return list(RECEIVERS)
+
+    def measure(
+        self, peers: Mapping[str, Peer], settings: Settings, tick: Callable[[float], None]
+    ) -> dict[str, Any]:
+        return measure_rates(self, peers, settings, tick)
 
     def open(self, receiver: str, peers: Mapping[str, Peer]) -> SustainedSession:
         owner, work = RECEIVERS[receiver]
@@ -93,7 +103,7 @@ class SustainedSession:
         self.sender.send(rate, count)
         try:
             received = loop()
-        except BlockingIOError:
+        except (BlockingIOError, TimeoutError):
             received = 0  # nothing came for a while: not all of them will
         end = time.monotonic_ns()
         start, elapsed, sent = self.sender.sent()
