@@ -28,6 +28,7 @@ from peers import (
     ENDPOINT_UVLOOP,
     FASTSOCK,
     FLOOR,
+    RECV_BATCH,
     STDLIB,
     STDLIB_AGAIN,
     UVLOOP,
@@ -150,13 +151,16 @@ class DrainSession:
         link, loop = self.links[peer.name], self.loops[peer.name]
         messages = wall = cpu = lost = 0
         for _ in range(self.fillings):
-            fill_whole(link, self.count)
+            self._fill(peer.name)
             received, more_wall, more_cpu = timed(loop)
             assert isinstance(received, int)
             # Neither less nor more than was sent, and nothing may be left over.
             lost += abs(self.count - received) + link.empty()
             messages, wall, cpu = messages + received, wall + more_wall, cpu + more_cpu
         return Sample(messages, wall, cpu, lost)
+
+    def _fill(self, name: str) -> None:
+        fill_whole(self.links[name], self.count)
 
     def close(self) -> None:
         for name, endpoint in self.endpoints.items():
@@ -166,12 +170,13 @@ class DrainSession:
 
 
 def _merges(case: DrainCase, name: str) -> bool:
-    return case.read_ahead > 0 and name in (FASTSOCK, FLOOR)
+    return case.read_ahead > 0 and name in (FASTSOCK, FLOOR, RECV_BATCH)
 
 
 def _work(case: DrainCase, name: str, count: int) -> BatchWork:
+    methods = {STDLIB: case.against, STDLIB_AGAIN: case.against, RECV_BATCH: "recv_batch"}
     return BatchWork(
-        case.against if name in (STDLIB, STDLIB_AGAIN) else case.method,
+        methods.get(name, case.method),
         count,
         case.room,
         per_call=case.per_call,
