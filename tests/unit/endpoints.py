@@ -31,9 +31,12 @@ def find_uvloop():
 uvloop = find_uvloop()
 
 
+needs_uvloop = pytest.mark.skipif(
+    uvloop is None, reason="importing uvloop was tried, and it isn't installed"
+)
+
+
 def uvloop_loop():
-    if uvloop is None:
-        pytest.skip("importing uvloop was tried, and it isn't installed")
     return uvloop.new_event_loop()
 
 
@@ -70,8 +73,14 @@ KINDS = {
 }
 OURS = {name: kind for name, kind in KINDS.items() if kind.is_ours}
 
-each_endpoint = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-each_own_endpoint = pytest.mark.parametrize("kind", OURS.values(), ids=OURS)
+
+def as_parameters(kinds):
+    marks = {"fastsock_uvloop": needs_uvloop}
+    return [pytest.param(kinds[name], id=name, marks=marks.get(name, ())) for name in kinds]
+
+
+each_endpoint = pytest.mark.parametrize("kind", as_parameters(KINDS))
+each_own_endpoint = pytest.mark.parametrize("kind", as_parameters(OURS))
 
 
 class Recorder(asyncio.DatagramProtocol):
