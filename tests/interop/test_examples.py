@@ -3,8 +3,7 @@
 
 Each runs as it is and as its twin: the same text with `import socket` in place of
 `import fastsock as socket`. So every server meets the client of either library. A server
-tells its port in its first line; nothing here sleeps or picks a port. Programs of what the standard
-library lacks have no twin.
+tells its port in its first line; nothing here sleeps or picks a port.
 """
 
 import os
@@ -23,7 +22,7 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 IMPORT = "import fastsock as socket"
-OURS = {"udp_receiver", "udp_workers"}
+OURS = {"udp_receiver", "udp_workers"}  # of what the standard library lacks: without a twin
 WAIT = 8  # seconds until a program that should have spoken or ended counts as hung
 
 TEXT = "Ground control to Major Tom, приём"
@@ -458,11 +457,6 @@ def test_tcp_server_after_endless_message_serves_the_next(start, library):
     peer_of(server.line(), "Ground control to Major Tom")
 
 
-def counter(stats, name):
-    """A number of a printed ReceiverStats."""
-    return int(re.search(rf"\b{name}=(\d+)", stats)[1])
-
-
 def test_udp_receiver_counts_and_tells_its_stats_when_interrupted(start):
     program = start("udp_receiver", "udp://127.0.0.1:0", library="fastsock")
     port = int(re.search(r"(\d+)\)$", program.listening())[1])
@@ -476,22 +470,21 @@ def test_udp_receiver_counts_and_tells_its_stats_when_interrupted(start):
     assert (messages, size) == (10, 40)
     code, out, err = program.interrupt()
     assert (code, err) == (0, "")
-    stats = out.splitlines()[-1]
-    assert stats.startswith("ReceiverStats(")
-    assert (counter(stats, "received"), counter(stats, "delivered")) == (10, 10)
+    assert "ReceiverStats(received=10, bytes=40," in out
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "udp://127.0.0.1", "/nowhere/x.sock"])
 def test_udp_receiver_at_a_wrong_address_reports_one_line(start, address):
     code, out, err = start("udp_receiver", address, library="fastsock").finish()
-    assert (code, out) == (1, "")
-    assert re.fullmatch("udp_receiver: .+\n", err)
+    assert (code, out, err[:14], err.count("\n")) == (1, "", "udp_receiver: ", 1)
 
 
 def test_udp_workers_receive_every_datagram_once_in_sum(start):
     with socket.socket(type=socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+        busy = f"udp_workers: 127.0.0.1:{port}: Address already in use\n"
+        assert start("udp_workers", str(port), library="fastsock").finish() == (0, "", 2 * busy)
     program = start("udp_workers", str(port), "3", library="fastsock")
     for _ in range(3):
         assert program.port() == str(port)
@@ -502,16 +495,6 @@ def test_udp_workers_receive_every_datagram_once_in_sum(start):
                 client.sendto(b"x", ("127.0.0.1", port))
     code, out, err = program.interrupt()
     assert (code, err) == (0, "")
-    received = [counter(line, "received") for line in out.splitlines()]
-    assert len(received) == 3
-    assert sum(received) == 240
+    received = [int(number) for number in re.findall(r"received=(\d+)", out)]
+    assert (len(received), sum(received)) == (3, 240)
     assert min(received) > 0
-
-
-def test_udp_workers_on_busy_port_report_one_line_each(start):
-    with socket.socket(type=socket.SOCK_DGRAM) as busy:
-        busy.bind(("127.0.0.1", 0))
-        port = busy.getsockname()[1]
-        program = start("udp_workers", str(port), library="fastsock")
-        expected = f"udp_workers: 127.0.0.1:{port}: Address already in use\n"
-        assert program.finish() == (0, "", expected * 2)
