@@ -81,8 +81,14 @@ class Intake:
             sockets: list[socket] = []
             for _ in range(shards):
                 sock = undo.enter_context(socket(endpoint.family, stdlib.SOCK_DGRAM))
-                _set_up(sock, receive_buffer, bits, groups, shards)
+                _set_up(sock, receive_buffer, bits, groups)
+                # A port that the kernel is to choose must not be one that others share.
+                is_chosen = endpoint.family != stdlib.AF_UNIX and endpoint.address[1] == 0
+                if not is_chosen:
+                    _share(sock, groups, shards)
                 _bind(sock, endpoint, undo)
+                if is_chosen:
+                    _share(sock, groups, shards)
                 # Of port 0 the kernel chooses one, for all.
                 endpoint = Endpoint(endpoint.family, sock.getsockname())
                 sockets.append(sock)
@@ -170,15 +176,17 @@ def _as_group(group: Any) -> tuple[Any, ...]:
     )
 
 
-def _set_up(
-    sock: socket, receive_buffer: int | None, bits: int, groups: list[Any], shards: int
-) -> None:
-    """What comes before bind, or may."""
+def _share(sock: socket, groups: list[Any], shards: int) -> None:
+    """Let others have the same port: shards, and who on this host wants the same group."""
     if shards > 1:
         sock.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_REUSEPORT, 1)
     if groups:
-        # Others on this host may want the same group.
         sock.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_REUSEADDR, 1)
+
+
+def _set_up(sock: socket, receive_buffer: int | None, bits: int, groups: list[Any]) -> None:
+    """What comes before bind, or may."""
+    if groups:
         _receive_own_groups(sock)
     default = sock.getsockopt(stdlib.SOL_SOCKET, stdlib.SO_RCVBUF)
     if receive_buffer is not None or (sock.family != stdlib.AF_UNIX and default < ENOUGH_BUFFER):

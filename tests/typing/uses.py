@@ -60,10 +60,33 @@ async def make_endpoint() -> None:
     await aio.create_datagram_endpoint(asyncio.DatagramProtocol, sock=5)  # type: ignore[arg-type]
 
 
+receiver = fastsock.Receiver(("127.0.0.1", 0), memory=1 << 20, overflow="block", cpu=[0])
+assert_type(receiver.next_batch(timeout=0.5), fastsock.ReceivedBatch)
+assert_type(list(receiver), list[fastsock.ReceivedBatch])
+assert_type(receiver.next_batch()[0].address, Any)
+assert_type(receiver.stats(), fastsock.ReceiverStats)
+assert_type(receiver.stats().kernel_drops_exact, bool)
+assert_type(receiver.fileno(), int)
+assert_type(receiver.receive_buffer, int)
+fastsock.Receiver(sock, gro=False, metadata="timestamp", groups=["239.1.2.3", ("239.1.2.4", 2)])
+with fastsock.Receiver(b"/tmp/x.sock") as entered:
+    assert_type(entered, fastsock.Receiver)
+shards = fastsock.open_shards(("", 8888), 4, memory=1 << 20)
+assert_type(shards, tuple[fastsock.Receiver, ...])
+
+
+async def receive() -> None:
+    async for received in receiver:
+        assert_type(received, fastsock.ReceivedBatch)
+
+
 with fastsock.installed():
     fastsock.install()
     fastsock.uninstall()
 
+fastsock.Receiver(("", 0), memory="1 MiB")  # type: ignore[arg-type]
+fastsock.Receiver(("", 0), gso=True)  # type: ignore[call-arg]
+receiver.stats().received = 0  # type: ignore[misc]
 sock.recv_batch([])  # type: ignore[arg-type]
 sock.set_metadata(time=True)  # type: ignore[call-arg]
 sock.join_group(b"239.1.2.3")  # type: ignore[arg-type]

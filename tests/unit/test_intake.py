@@ -443,7 +443,30 @@ def test_open_shards_are_receivers_at_one_port(closing, send_to, wait_until):
     wait_until(lambda: sum(receiver.stats().received for receiver in receivers) == 64)
     received = [take(receiver, receiver.stats().received) for receiver in receivers]
     assert sorted(message for each in received for message in each) == sorted(numbered(64))
-    assert sum(map(bool, received)) > 1
+    assert all(received)
+
+
+def test_port_that_the_kernel_chooses_is_nobody_elses():
+    """In a network with two ports to choose from."""
+    child.run(
+        """
+import fastsock
+with open("/proc/sys/net/ipv4/ip_local_port_range", "w") as file:
+    file.write("40000 40001")
+for options in ({"shards": 2}, {"groups": [("239.255.78.1", "lo")]}):
+    receivers = [fastsock.Receiver(("", 0), **options) for _ in range(2)]
+    assert sorted(each.getsockname()[1] for each in receivers) == [40000, 40001]
+    try:
+        fastsock.Receiver(("", 0), **options)
+    except OSError as error:
+        assert "Address already in use" in str(error), error
+    else:
+        raise AssertionError("a third port")
+    for receiver in receivers:
+        receiver.close()
+""",
+        ("namespace", "1500"),
+    )
 
 
 @pytest.mark.parametrize(
