@@ -107,8 +107,9 @@ static int make_way(struct fski_lane *lane) {
     if (lane->options->overflow == FSK_OVERFLOW_DROP_NEWEST)
         return -1;
     int oldest = fski_ring_pop(&lane->blocks.ring);
-    if (oldest >= 0)
-        count(&lane->ring_drops, fski_blocks_batch(&lane->blocks, oldest)->count);
+    if (oldest < 0) /* the consumer has had them all, and may be done */
+        return fski_ring_take(&lane->blocks.ring);
+    count(&lane->ring_drops, fski_blocks_batch(&lane->blocks, oldest)->count);
     return oldest;
 }
 

@@ -164,7 +164,8 @@ static void note(struct had *had, const struct block *block) {
     for (uint32_t i = 0; i < block->count; i++) {
         uint32_t number = block->numbers[i];
         uint64_t bit = UINT64_C(1) << number % 64;
-        had->twice += (had->bits[number / 64] & bit) != 0 || (had->count > 0 && number <= had->last);
+        had->twice +=
+            (had->bits[number / 64] & bit) != 0 || (had->count > 0 && number <= had->last);
         had->bits[number / 64] |= bit;
         had->last = number;
         had->count++;
@@ -173,13 +174,15 @@ static void note(struct had *had, const struct block *block) {
     had->changed += block->count == 0 || sum != block->sum;
 }
 
-/* What a lane does when no block is free. */
+/* What a lane does when no block is free. Of an empty queue not all blocks can be in one consumer's
+ * hands. */
 static int make_way(void) {
     if (!shared.drops_oldest)
         return -1;
     int oldest = fski_ring_pop(&shared.ring);
-    if (oldest >= 0)
-        note(&shared.producer, &shared.blocks[oldest]);
+    if (oldest < 0)
+        return fski_ring_take(&shared.ring);
+    note(&shared.producer, &shared.blocks[oldest]);
     return oldest;
 }
 
