@@ -29,7 +29,7 @@ help:
 	@echo 'make bench      the benchmark against pure socket and the C floor'
 	@echo 'make lint       ruff, cython-lint, clang-format, mypy and stubtest'
 	@echo 'make format     put the formatters'"'"' changes into the files'
-	@echo 'make sanitize   the C and Python tests under ASan and UBSan'
+	@echo 'make sanitize   the C and Python tests under ASan and UBSan, threads under TSan'
 	@echo 'make parity     the parity tests on the other CPythons of this machine'
 	@echo 'make test-long  every test with its full number of repeats, on every CPython and engine'
 	@echo 'make clean      remove what these commands made'
@@ -112,10 +112,11 @@ format: $(VENV)/linters
 
 # An installed copy, as the instrumented modules need the runtime preloaded and must not be rebuilt at
 # import. Leaks are looked for too: an extension's are found at exit. The bench's tests run nothing of
-# ours that the others don't, and matplotlib leaks.
+# ours that the others don't, and matplotlib leaks. ThreadSanitizer looks at what has threads.
 sanitize: $(VENV)/tools $(SANITIZED)/built
 	@mkdir -p build
 	$(call C_TESTS,build/c-asan,-DFASTSOCK_SANITIZE=ON)
+	$(call C_TESTS,build/c-tsan,-DFASTSOCK_THREAD_SANITIZE=ON) -R '^(ring|bell|receiver)'
 	LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
 	PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=1 \
 	$(SANITIZED)/bin/python -m pytest -q --repeats=2 tests/unit tests/property tests/stress tests/interop \

@@ -4,22 +4,23 @@
  * A check that fails prints where it stands, its expression and both values, is counted, and lets
  * the test go on; a REQUIRE that fails ends the program, for what a test cannot go on without.
  * check_report gives main's result: 1 after a failure, else 77 after a skip (SKIP_RETURN_CODE of
- * CTest), else 0. A test that checks nothing is a failure.
+ * CTest), else 0. A test that checks nothing is a failure. Any thread may check.
  */
 #ifndef CHECK_H
 #define CHECK_H
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static int check_count;
-static int check_failures;
-static int check_skips;
+static atomic_int check_count;
+static atomic_int check_failures;
+static atomic_int check_skips;
 static const char *check_test = "main";
 
 #define CHECK(expression) check_true(__FILE__, __LINE__, #expression, (expression))
