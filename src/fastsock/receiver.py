@@ -225,9 +225,11 @@ class Receiver(_native.Receiver):
     def __del__(self) -> None:
         if self._is_closed:
             return
-        if self._is_own():
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
-        self.close()
+        try:
+            if self._is_own():
+                warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+        finally:
+            self.close()
 
 
 _open_receivers: weakref.WeakSet[Receiver] = weakref.WeakSet()
