@@ -34,7 +34,8 @@ def test_opening_and_closing_leaves_nothing(repeats, closing, send_to):
                 sock.sendto(b"x", receiver.getsockname())
                 if number % 3 == 1:
                     assert take(receiver, 1) == [b"x"]
-    assert (kernel_threads(), count_descriptors()) == before
+    assert kernel_threads() <= before[0]
+    assert count_descriptors() == before[1]
 
 
 def test_close_ends_the_wait_of_another_thread(repeats, in_thread, wait_until):
@@ -125,8 +126,6 @@ def test_threads_on_one_receiver_share_its_messages(repeats, receive, send_to, i
             sender.send(message)
         while receiver.stats().delivered < start + len(sent[start : start + 100]):
             time.sleep(0)
-    while sum(received.values()) < len(sent):
-        time.sleep(0)
     receiver.close()
     assert all(task.result() for task in tasks)
     assert received == collections.Counter(sent)
@@ -163,7 +162,8 @@ def test_collected_without_close_warns_and_leaves_nothing(repeats):
             del receiver
             gc.collect()
         assert [str(warning.message)[:45] for warning in caught] == [text]
-    assert (kernel_threads(), count_descriptors()) == before
+    assert kernel_threads() <= before[0]
+    assert count_descriptors() == before[1]
 
 
 def test_cycles_with_batches_are_collected(repeats, send_to):
@@ -179,7 +179,7 @@ def test_cycles_with_batches_are_collected(repeats, send_to):
         del receiver
         gc.collect()
         assert bytes(kept) == b"x%d" % number
-    assert kernel_threads() == before
+    assert kernel_threads() <= before
 
 
 @pytest.fixture
