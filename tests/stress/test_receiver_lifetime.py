@@ -131,6 +131,28 @@ def test_threads_on_one_receiver_share_its_messages(repeats, receive, send_to, i
     assert received == collections.Counter(sent)
 
 
+def test_threads_that_read_one_batch_see_the_same_and_let_go_of_it(
+    repeats, receive, send_to, in_thread
+):
+    receiver = receive()
+    sender = send_to(receiver)
+
+    def read(held, start):
+        start.wait(5)
+        views = [(row.data, row.address, held[0].lengths, held[0].sources) for row in held[0]]
+        return [(bytes(data), address) for data, address, _, _ in views]
+
+    for number in range(repeats):
+        sender.send(b"%d" % number)
+        held = [receiver.next_batch(5)]
+        start = threading.Barrier(THREADS)
+        tasks = [in_thread(read, held, start) for _ in range(THREADS)]
+        for task in tasks:
+            assert task.result() == [(b"%d" % number, sender.getsockname())]
+        held.clear()
+    assert receiver.stats().pinned == 0
+
+
 def test_a_receiver_for_each_thread(repeats, send_to, in_thread, wait_until):
     receivers = fastsock.open_shards(LOCAL, THREADS, memory=4 * LEAST)
     senders = [send_to(receivers[0]) for _ in range(16)]
