@@ -51,15 +51,31 @@ $(VENV)/benchmark: $(VENV)/tools
 	@.ci/environment "$(PYTHON)" $(VENV) test,bench
 	@touch $@
 
+# aioquic is built for the stable ABI, which free-threaded Pythons do not have.
+$(VENV)/interop: $(VENV)/tools
+	@.ci/environment "$(PYTHON)" $(VENV) $(if $(findstring t,$(TAG)),test,test,interop)
+	@touch $@
+
 $(VENV)/built: $(VENV)/tools CMakeLists.txt csrc/CMakeLists.txt src/fastsock/native/CMakeLists.txt
 	@mkdir -p build
 	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps -e . \
 		$(if $(CI),-C cmake.define.FASTSOCK_WERROR=ON)
 	@touch $@
 
-test: build $(VENV)/benchmark test-c
-	$(PYTEST) tests
-	FASTSOCK_ENGINE=portable $(PYTEST) tests/unit tests/property tests/stress
+# Two runs at once, as they mostly wait; what the second says is shown when it has ended. Started by
+# make and not by a shell's &, which would have it and its children ignore Ctrl+C.
+test: build $(VENV)/benchmark $(VENV)/interop test-c
+	@$(MAKE) --no-print-directory -j2 PYTHON="$(PYTHON)" test-default-engine test-parity-and-portable
+
+.PHONY: test-default-engine test-parity-and-portable
+test-default-engine:
+	$(PYTEST) tests --ignore=tests/parity
+
+test-parity-and-portable:
+	@mkdir -p build
+	@{ $(PYTEST) tests/parity && FASTSOCK_ENGINE=portable $(PYTEST) -m 'not long and not one_engine' \
+		tests/unit tests/property tests/stress; } >build/second-run.log 2>&1; \
+	status=$$?; echo; echo 'parity; portable engine:'; cat build/second-run.log; exit $$status
 
 test-c: $(VENV)/tools
 	@mkdir -p build
@@ -75,7 +91,7 @@ test-long: build test-c
 	done
 
 .PHONY: test-long-one
-test-long-one:
+test-long-one: $(VENV)/interop
 	FASTSOCK_ENGINE=$(FASTSOCK_ENGINE) $(PYTEST) -m 'long or not long' tests
 
 bench: build $(VENV)/benchmark

@@ -22,6 +22,7 @@ COLOURS = {
     "receive many": "#1f77b4",
     "event loops": "#9467bd",
     "send many": "#2ca02c",
+    "receive thread": "#1f77b4",
 }
 
 
@@ -85,7 +86,7 @@ def draw(results: dict[str, Any]) -> Any:
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_yticks(places, [case["name"] for case in cases], fontsize=7)
     axes.set_ylim(len(cases) - 0.5, -0.5)
-    steps = (0.5, 0.7, 1, 1.4, 2, 3, 5, 10, 30, 100, 300, 1000)
+    steps = (0.5, 0.7, 1, 1.4, 2, 3, 5, 10, 30, 100, 300, 1000, 3000, 10_000)
     low, high = 0.9 * min(0.9, *speedups), 1.15 * max(2, *speedups, *floors)
     axes.set_xlim(low, high)
     axes.xaxis.set_major_locator(FixedLocator([step for step in steps if low < step < high]))

@@ -83,6 +83,8 @@ def _peer_figures(case: Case, samples: Sequence[Sample]) -> dict[str, Any]:
         "messages_per_second": round(per_second),
         "bytes_per_second": round(per_second * case.size),
     }
+    if any(sample.thread_ns for sample in samples):
+        figures["thread_ns"] = spread([sample.thread_ns / sample.messages for sample in samples])
     if any(sample.other_turns for sample in samples):
         # The mean: a thread that starves in most rounds and runs in some has a median of nothing.
         turns = sum(sample.other_turns for sample in samples)

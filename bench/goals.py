@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-Result = Mapping[str, Any]  # one case, as figures.summarize gives it
+from peers import ENDPOINT, ENDPOINT_UVLOOP, UVLOOP
+
+Result = Mapping[str, Any]  # one case, as figures.summarize gives it, or one of keeping up
 CALL_GROUPS = ("receive", "send", "accept")
 
 
@@ -35,6 +37,13 @@ def _to_floor(result: Result) -> float:
 
 def _noise_limit(result: Result) -> float:
     return 1 + max(0.03, float(result["noise"]))
+
+
+def _endpoint_times(result: Result) -> float:
+    """How many times faster the slower of our endpoints is than uvloop's."""
+    peers = result["peers"]
+    slower = max(peers[name]["wall_ns"]["median"] for name in (ENDPOINT, ENDPOINT_UVLOOP))
+    return float(peers[UVLOOP]["wall_ns"]["median"] / slower)
 
 
 @dataclass(frozen=True)
@@ -97,6 +106,21 @@ def _is_unsegmented_send(result: Result) -> bool:
     )
 
 
+def _has_endpoints(result: Result) -> bool:
+    return {UVLOOP, ENDPOINT, ENDPOINT_UVLOOP} <= set(result.get("peers", ()))
+
+
+def _is_received(result: Result) -> bool:
+    """By a receive thread, and taken without a Python object a message."""
+    return result["group"] == "receive thread" and (
+        [result[key] for key in ("method", "size")] == ["Receiver", 64]
+    )
+
+
+def _lost(receiver: str) -> Callable[[Result], float]:
+    return lambda result: float(result["receivers"][receiver]["lost"])
+
+
 def _is_beside_thread(result: Result) -> bool:
     # Two CPUs: where the stdlib's loop starves. On one the row is for information.
     return result["group"] == "beside thread" and int(result["cpus"]) > 1
@@ -118,10 +142,20 @@ GOALS = [
     Goal("≥ 10x stdlib", _is_drain("recv", True), _times, _constant(10), True),
     Goal("≥ 15x stdlib", _is_segmented_send, _times, _constant(15), True),
     Goal("not slower", _is_unsegmented_send, _slowness, _noise_limit, False),
-    Goal("nothing lost", lambda result: True, lambda r: float(r["lost"]), _constant(0), False),
+    Goal("endpoint ≥ 2x uvloop's", _has_endpoints, _endpoint_times, _constant(2.0), True),
+    Goal("≤ floor", _is_received, _to_floor, _constant(1.0), False),
+    Goal("Receiver loses nothing", _is_group("keeping up"), _lost("Receiver"), _constant(0), False),
+    Goal("stdlib loses some", _is_group("keeping up"), _lost("stdlib recv"), _constant(1), True),
+    Goal("nothing lost", lambda r: "lost" in r, lambda r: float(r["lost"]), _constant(0), False),
 ]
 
 
 def verdicts(result: Result) -> list[Verdict]:
     """Every goal that concerns a result, judged."""
     return [goal.judge(result) for goal in GOALS if goal.applies(result)]
+
+
+def judged(results: Mapping[str, Any]) -> list[tuple[Result, Verdict]]:
+    """Every goal of every result of a file, with the result."""
+    concerned = [*results["cases"], *results.get("keeping_up", [])]
+    return [(result, verdict) for result in concerned for verdict in verdicts(result)]

@@ -15,9 +15,10 @@ from __future__ import annotations
 import gc
 import random
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 from peers import Peer
 
@@ -35,6 +36,7 @@ class Sample:
     cpu_ns: int  # of every thread and process that carried the messages
     lost: int = 0
     other_turns: int = 0  # turns of the CPU-bound thread, where there is one
+    thread_ns: int = 0  # CPU time of a receive thread, which is in none of the above
 
 
 class Session(Protocol):
@@ -96,8 +98,31 @@ class Settings:
         return self.seconds / 7
 
 
+class Trial(ABC):
+    """A question that rounds can't answer: it has a method of its own."""
+
+    section: ClassVar[str]  # the list of the results file that its figures go into
+    rivals: ClassVar[tuple[str, ...]] = ()  # as a Case's
+    is_pinned: ClassVar[bool] = True  # the sender chooses its CPU itself
+
+    @property
+    @abstractmethod
+    def name(self) -> str: ...
+    @property
+    @abstractmethod
+    def question(self) -> str: ...
+    @abstractmethod
+    def is_available(self) -> bool: ...
+    @abstractmethod
+    def measure(
+        self, peers: Mapping[str, Peer], settings: Settings, tick: Callable[[float], None]
+    ) -> dict[str, Any]:
+        """The figures, ready for JSON; tick is told which share is done."""
+
+
 FULL = Settings(5.0, 2000, least_rounds=100, most_rounds=1000, searches=3, bisections=7)
-FULL_BATCHES = replace(FULL, seconds=3.5)  # so that both suites take less than twelve minutes
+FULL_BATCHES = replace(FULL, seconds=3.5)  # so that two suites take about twelve minutes
+FULL_RECEIVER = replace(FULL, seconds=2.5)  # and the third takes less than four
 QUICK = Settings(0.5, 400, least_rounds=10, most_rounds=100, searches=1, bisections=4)
 
 

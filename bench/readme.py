@@ -8,10 +8,12 @@ from typing import Any
 
 import goals
 import machine
-from cases import BATCHES, PLAIN_CALLS
+import receiver_tables
+from cases import BATCHES, PLAIN_CALLS, RECEIVER
+from cells import figures, number, row
 
 Results = dict[str, Any]
-MARKERS = {PLAIN_CALLS: "bench", BATCHES: "bench-batches"}
+MARKERS = {PLAIN_CALLS: "bench", BATCHES: "bench-batches", RECEIVER: "bench-receiver"}
 
 
 def update(readme: Path, results: Results, check: bool) -> int:
@@ -38,7 +40,8 @@ def suite(results: Results) -> str:
 
 def markdown(results: Results) -> str:
     """The headline cases, and what the others add up to."""
-    lines = _batches(results) if suite(results) == BATCHES else _plain_calls(results)
+    tables = {PLAIN_CALLS: _plain_calls, BATCHES: _batches, RECEIVER: receiver_tables.markdown}
+    lines = tables[suite(results)](results)
     lines += ["", summary(results), "", machine.describe(results["machine"]) + ".", ""]
     return "\n".join(lines)
 
@@ -46,7 +49,7 @@ def markdown(results: Results) -> str:
 def _plain_calls(results: Results) -> list[str]:
     rows = [[result["name"], *figures(result)] for result in results["cases"] if result["headline"]]
     headings = "stdlib ns | fastsock ns | C floor ns | times faster | noise | of the floor"
-    return [f"| case | {headings} |", f"| --- |{' ---: |' * 6}", *map(_row, rows)]
+    return [f"| case | {headings} |", f"| --- |{' ---: |' * 6}", *map(row, rows)]
 
 
 def _batches(results: Results) -> list[str]:
@@ -57,12 +60,12 @@ def _batches(results: Results) -> list[str]:
     ]
     headings = "stdlib ns | fastsock ns | C floor ns | times faster | noise | of the floor"
     lines = [f"| case | stdlib loop | {headings} |", f"| --- | --- |{' ---: |' * 6}"]
-    lines += map(_row, rows)
+    lines += map(row, rows)
     if results["rates"]:
         receivers = list(results["rates"][0]["receivers"])
-        lines += ["", _row(["datagrams/s without a loss", *receivers])]
+        lines += ["", row(["datagrams/s without a loss", *receivers])]
         lines += [f"| --- |{' ---: |' * len(receivers)}"]
-        lines += [_row([result["name"], *rates(result).values()]) for result in results["rates"]]
+        lines += [row([result["name"], *rates(result).values()]) for result in results["rates"]]
     for result in results["cases"]:
         told = rivals(result)
         if result["group"] == "event loops":
@@ -72,24 +75,6 @@ def _batches(results: Results) -> list[str]:
                 f"Datagram protocols in the same run, a datagram: {told}; `recv_batch` {ours}.",
             ]
     return lines
-
-
-def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def figures(result: Results) -> list[str]:
-    """Times of the three, times faster, noise, and our time by the floor's."""
-    kind = f"{result['compared']}_ns"
-    times = [
-        f"{result['peers'][name][kind]['median']:,.0f}" for name in ("stdlib", "fastsock", "floor")
-    ]
-    return [
-        *times,
-        f"{result['speedup']['median']:.2f}",
-        f"±{result['noise'] * 100:.1f} %",
-        f"{result['to_floor']['median']:.2f}",
-    ]
 
 
 def rates(result: Results) -> dict[str, str]:
@@ -106,7 +91,7 @@ def rivals(result: Results) -> str:
     always = ("stdlib", "stdlib again", "fastsock", "floor")
     kind = f"{result['compared']}_ns"
     return ", ".join(
-        f"{name} {peer[kind]['median']:,.0f} ns"
+        f"{name} {number(peer[kind]['median'])} ns"
         for name, peer in result["peers"].items()
         if name not in always
     )
@@ -115,12 +100,12 @@ def rivals(result: Results) -> str:
 def summary(results: Results) -> str:
     """What all cases add up to, the goals included."""
     cases = results["cases"]
+    judged = goals.judged(results)
+    met = sum(verdict.is_met for _, verdict in judged)
     if not cases:
-        return f"{len(results['rates'])} highest rates and no other case."
+        return f"No case compares times; {met} of {len(judged)} goals are met."
     slowest = min(cases, key=lambda result: float(result["speedup"]["median"]))
     fastest = max(cases, key=lambda result: float(result["speedup"]["median"]))
-    judged = [verdict for result in cases for verdict in goals.verdicts(result)]
-    met = sum(verdict.is_met for verdict in judged)
     return (
         f"All {len(cases)} cases, which the results file holds, lie between "
         f"{slowest['speedup']['median']:.2f}x ({slowest['name']}) and "
@@ -136,4 +121,6 @@ _EXPLAINED = {
     BATCHES: "Times are wall time a datagram, 64 a call unless another number is given, the "
     "receiver's queue filled before or emptied after. Rates are of two CPUs; "
     "≥ means that the sender went no faster.",
+    RECEIVER: "Times are wall time a datagram of the program's own loop, all on one CPU; latencies "
+    "and losses are of two, one of them the sender's.",
 }

@@ -16,9 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cells
 import goals
 import machine
 import readme
+import receiver_tables
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -74,18 +76,20 @@ def show(results: Results) -> None:
     for result in results["cases"]:
         _show_other_thread(console.print, result)
         told = readme.rivals(result)
+        if "thread_ns" in result["peers"]["fastsock"]:
+            told += f", the receive thread {cells.time(result, 'fastsock', 'thread_ns')} ns"
         if told:
             console.print(Text(f"{result['name']}: {told}"))
     for result in results.get("rates", []):
         console.print(Text(f"{result['name']}, datagrams/s: {_rates(result)}"))
-    for result in results["cases"]:
-        for verdict in goals.verdicts(result):
-            if not verdict.is_met:
-                line = f"not met: {result['name']}: {verdict.text}"
-                line += f" (is {verdict.value:.2f}, limit {verdict.limit:.2f})"
-                console.print(Text(line, style="red"))
-    if results["cases"] or results.get("rates"):
-        console.print(Text(readme.summary(results)))
+    for line in receiver_tables.lines(results):
+        console.print(Text(line))
+    for result, verdict in goals.judged(results):
+        if not verdict.is_met:
+            line = f"not met: {result['name']}: {verdict.text}"
+            line += f" (is {verdict.value:.2f}, limit {verdict.limit:.2f})"
+            console.print(Text(line, style="red"))
+    console.print(Text(readme.summary(results)))
     console.print(Text(machine.describe(results["machine"])))
 
 
@@ -126,8 +130,8 @@ def _table(results: Results) -> Table:
         table.add_row(
             Text(result["name"]),
             *(_time(result, name) for name in ("stdlib", "fastsock", "floor")),
-            *readme.figures(result)[3:],
-            f"{ours['cpu_ns']['median']:,.0f}",
+            *cells.figures(result)[3:],
+            cells.time(result, "fastsock", "cpu_ns"),
             f"{ours['messages_per_second'] / 1e6:.3f}",
             f"{ours['bytes_per_second'] / 1e6:,.0f}",
             str(result["lost"]),
@@ -139,7 +143,8 @@ def _table(results: Results) -> Table:
 def _time(result: Results, peer: str) -> str:
     times = result["peers"][peer][f"{result['compared']}_ns"]
     half = (times["q3"] - times["q1"]) / 2
-    return f"{times['median']:,.0f} ±{half / times['median'] * 100:.0f} %"
+    median = cells.time(result, peer, f"{result['compared']}_ns")
+    return f"{median} ±{half / times['median'] * 100:.0f} %"
 
 
 if __name__ == "__main__":

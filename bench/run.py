@@ -3,8 +3,8 @@
 
 python bench/run.py [--suite SUITE] [--quick] [--only REGEX] [--json FILE] [--list]
 
-Two suites, plain calls and batches, with a results file each. Nothing else may run on the machine
-while it measures in earnest.
+Three suites, plain calls, batches and receiver, with a results file each. Nothing else may run on
+the machine while it measures in earnest.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ import floor
 import goals
 import machine
 import report
-from cases.sustained import SustainedCase
 from figures import summarize
 from links import ALLOWED_CPUS, pinned
-from measure import FULL, FULL_BATCHES, QUICK, Case, Settings, measure
+from measure import FULL, FULL_BATCHES, FULL_RECEIVER, QUICK, Case, Settings, Trial, measure
 from peers import Peer, all_peers, rivals
-from rates import measure_rates
 
 RESULTS = Path(__file__).resolve().parent / "results"
 FORMAT = 2  # of the JSON file
-Chosen = Sequence[Case | SustainedCase]
+SECTIONS = ("cases", "rates", "latencies", "keeping_up")  # of it
+LENGTHS = {cases.PLAIN_CALLS: FULL, cases.BATCHES: FULL_BATCHES, cases.RECEIVER: FULL_RECEIVER}
+Chosen = Sequence[Case | Trial]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,10 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _chosen(wanted: re.Pattern[str], only: str | None) -> dict[str, Chosen]:
     """The cases whose name is wanted, by suite; no suite without any."""
-    listed, rates = cases.all_cases(), cases.all_rates()
+    listed, trials = cases.all_cases(), cases.all_trials()
     chosen: dict[str, Chosen] = {}
     for suite in listed:
-        every: Chosen = [*listed[suite], *rates[suite]]
+        every: Chosen = [*listed[suite], *trials[suite]]
         found = [case for case in every if wanted.search(case.name)]
         if found and only in (None, suite):
             chosen[suite] = found
@@ -66,7 +66,7 @@ def _chosen(wanted: re.Pattern[str], only: str | None) -> dict[str, Chosen]:
 
 
 def _settings(suite: str, options: argparse.Namespace) -> Settings:
-    settings = QUICK if options.quick else FULL_BATCHES if suite == cases.BATCHES else FULL
+    settings = QUICK if options.quick else LENGTHS[suite]
     if options.seconds_per_case is not None:
         settings = replace(settings, seconds=options.seconds_per_case)
     return settings
@@ -79,7 +79,7 @@ def _measure_suite(suite: str, chosen: Chosen, options: argparse.Namespace) -> i
     target.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     report.show(results)
     print(f"results: {target}")
-    if not results["cases"] and not results["rates"]:
+    if not any(results[section] for section in SECTIONS):
         return 1
     if results["cases"] and not options.no_chart:
         import chart
@@ -96,15 +96,14 @@ def run(suite: str, chosen: Chosen, settings: Settings) -> dict[str, Any]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     peers = all_peers()
-    taking_part = {**peers, **rivals([name for case in chosen for name in _rivals(case)])}
+    taking_part = {**peers, **rivals([name for case in chosen for name in case.rivals])}
     results: dict[str, Any] = {
         "format": FORMAT,
         "suite": suite,
         "machine": machine.facts(),
         "settings": asdict(settings),
         "peers": {name: peer.version for name, peer in taking_part.items()},
-        "cases": [],
-        "rates": [],
+        **{section: [] for section in SECTIONS},
         "skipped": [],
         "failed": {},
     }
@@ -145,21 +144,18 @@ def run(suite: str, chosen: Chosen, settings: Settings) -> dict[str, Any]:
     return results
 
 
-def _rivals(case: Case | SustainedCase) -> tuple[str, ...]:
-    return () if isinstance(case, SustainedCase) else case.rivals
-
-
 def _measure_case(
-    case: Case | SustainedCase,
+    case: Case | Trial,
     peers: dict[str, Peer],
     settings: Settings,
     tick: Callable[[float], None],
     results: dict[str, Any],
 ) -> None:
-    if isinstance(case, SustainedCase):
-        results["rates"].append(measure_rates(case, peers, settings, tick))
+    taking_part = {**peers, **rivals(case.rivals)}
+    if isinstance(case, Trial):
+        results[case.section].append(case.measure(taking_part, settings, tick))
     else:
-        rounds = measure(case, {**peers, **rivals(case.rivals)}, settings, tick)
+        rounds = measure(case, taking_part, settings, tick)
         results["cases"].append(summarize(case, rounds))
 
 
@@ -195,9 +191,7 @@ def _missing() -> str:
 
 
 def _all_met(results: dict[str, Any]) -> bool:
-    return not results["failed"] and all(
-        verdict.is_met for result in results["cases"] for verdict in goals.verdicts(result)
-    )
+    return not results["failed"] and all(verdict.is_met for _, verdict in goals.judged(results))
 
 
 def _fail(problem: str) -> int:

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +31,11 @@ LONG_REPEATS = 1000
 # The calls whose first argument is no descriptor and which wait for one: poll, and ppoll, which the
 # C library calls where the kernel has no poll.
 POLL_NUMBERS = {"x86_64": {7, 271}, "aarch64": {73}}.get(platform.machine(), set())
+
+
+# For the Pythons that tests start; see the file there.
+START = str(Path(__file__).with_name("tools") / "start")
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [START, os.environ.get("PYTHONPATH")]))
 
 
 def pytest_addoption(parser):
@@ -66,6 +72,20 @@ def pytest_collection_modifyitems(config, items):
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("long")]
+
+
+def pytest_collection_finish():
+    """Keep what pytest itself holds out of the many searches for garbage that tests make."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(
+    params=[pytest.param(0.4, id="short"), pytest.param(1.0, id="second", marks=pytest.mark.long)]
+)
+def wait(request):
+    """Seconds of a wait whose CPU time is looked at."""
+    return request.param
 
 
 @pytest.fixture(scope="session")

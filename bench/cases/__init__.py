@@ -5,13 +5,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from measure import Case
-
 if TYPE_CHECKING:
-    from cases.sustained import SustainedCase
+    from measure import Case, Trial
 
 PLAIN_CALLS = "plain-calls"
 BATCHES = "batches"
+RECEIVER = "receiver"
 
 
 def all_cases() -> dict[str, list[Case]]:
@@ -22,6 +21,7 @@ def all_cases() -> dict[str, list[Case]]:
         drain,
         many_streams,
         receive,
+        received,
         request_reply,
         send,
         send_many,
@@ -31,14 +31,19 @@ def all_cases() -> dict[str, list[Case]]:
     return {
         PLAIN_CALLS: [case for module in plain for case in module.CASES],
         BATCHES: [*drain.CASES, *send_many.CASES],
+        RECEIVER: [*received.CASES],
     }
 
 
-def all_rates() -> dict[str, list[SustainedCase]]:
-    """The cases that look for a highest rate, likewise."""
-    from cases import sustained
+def all_trials() -> dict[str, list[Trial]]:
+    """The questions with a method of their own, likewise."""
+    from cases import keeping_up, latency, sustained
 
-    return {PLAIN_CALLS: [], BATCHES: sustained.CASES}
+    return {
+        PLAIN_CALLS: [],
+        BATCHES: [*sustained.CASES],
+        RECEIVER: [*latency.CASES, *keeping_up.CASES],
+    }
 
 
 def mode_name(timeout: float | None) -> str:

@@ -22,9 +22,22 @@ from cases import size_name
 from cases.calls import fill_whole
 from links import Link, capacity, has_trains, open_link, train_segments
 from measure import Sample, Session, timed
-from peers import ASYNCIO, FASTSOCK, FLOOR, STDLIB, STDLIB_AGAIN, UVLOOP, BatchWork, Peer
+from peers import (
+    ASYNCIO,
+    ENDPOINT,
+    ENDPOINT_UVLOOP,
+    FASTSOCK,
+    FLOOR,
+    RECV_BATCH,
+    STDLIB,
+    STDLIB_AGAIN,
+    UVLOOP,
+    BatchWork,
+    Peer,
+)
 
 LEAST_MESSAGES = 1000  # of a turn
+EVENT_LOOPS = (ASYNCIO, UVLOOP, ENDPOINT, ENDPOINT_UVLOOP)
 READ_AHEAD = 64  # kernel buffers, the most that one call takes
 
 
@@ -122,7 +135,7 @@ class DrainSession:
 
     def _link(self, case: DrainCase, name: str) -> Link:
         merges = _merges(case, name)
-        owner = name if name in (ASYNCIO, UVLOOP) else "merging" if merges else "plain"
+        owner = name if name in EVENT_LOOPS else "merging" if merges else "plain"
         if owner not in self.opened:
             self.opened[owner] = open_link("udp4", case.size, case.segments, merges)
         return self.opened[owner]
@@ -138,13 +151,16 @@ class DrainSession:
         link, loop = self.links[peer.name], self.loops[peer.name]
         messages = wall = cpu = lost = 0
         for _ in range(self.fillings):
-            fill_whole(link, self.count)
+            self._fill(peer.name)
             received, more_wall, more_cpu = timed(loop)
             assert isinstance(received, int)
             # Neither less nor more than was sent, and nothing may be left over.
             lost += abs(self.count - received) + link.empty()
             messages, wall, cpu = messages + received, wall + more_wall, cpu + more_cpu
         return Sample(messages, wall, cpu, lost)
+
+    def _fill(self, name: str) -> None:
+        fill_whole(self.links[name], self.count)
 
     def close(self) -> None:
         for name, endpoint in self.endpoints.items():
@@ -154,12 +170,13 @@ class DrainSession:
 
 
 def _merges(case: DrainCase, name: str) -> bool:
-    return case.read_ahead > 0 and name in (FASTSOCK, FLOOR)
+    return case.read_ahead > 0 and name in (FASTSOCK, FLOOR, RECV_BATCH)
 
 
 def _work(case: DrainCase, name: str, count: int) -> BatchWork:
+    methods = {STDLIB: case.against, STDLIB_AGAIN: case.against, RECV_BATCH: "recv_batch"}
     return BatchWork(
-        case.against if name in (STDLIB, STDLIB_AGAIN) else case.method,
+        methods.get(name, case.method),
         count,
         case.room,
         per_call=case.per_call,
@@ -169,6 +186,8 @@ def _work(case: DrainCase, name: str, count: int) -> BatchWork:
 
 _drain = DrainCase
 _trains = partial(DrainCase, is_segmented=True, read_ahead=READ_AHEAD)
+# A turn of asyncio's own endpoint takes long.
+_beside_loops = partial(DrainCase, "recv_batch", rivals=EVENT_LOOPS, group="event loops")
 
 CASES = [
     # Datagrams that come one by one.
@@ -191,7 +210,7 @@ CASES = [
     _drain("recv_batch, NumPy"),
     _drain("recv", read_ahead=READ_AHEAD),
     _drain("recvfrom", read_ahead=READ_AHEAD),
-    _drain("recv_batch", most_messages=256, rivals=(ASYNCIO, UVLOOP), group="event loops"),
+    _beside_loops(most_messages=2048),
     # Trains: the sender uses GSO, and the receiver lets them be.
     _drain("recv_batch", is_segmented=True),
     _trains("recv_many", per_call=1024, headline=True),
@@ -202,6 +221,7 @@ CASES = [
     _trains("recv_batch", per_call=1024, size=1400, headline=True),
     _trains("recv_batch, bytes", per_call=1024),
     _trains("recv_batch, NumPy", per_call=1024, headline=True),
+    _beside_loops(most_messages=2048, per_call=1024, is_segmented=True, read_ahead=READ_AHEAD),
     _trains("recv", headline=True),
     _trains("recv", "recv"),
     _trains("recvfrom"),

@@ -11,22 +11,18 @@ says so.
 
 from __future__ import annotations
 
-import socket
-import struct
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
-import floor
 from cases import size_name
 from cases.drain import READ_AHEAD
-from links import ALLOWED_CPUS, GIVE_UP_SECONDS, has_trains, open_link, train_segments
-from peers import FASTSOCK, FLOOR, STDLIB, BatchWork, Peer
-from rates import Step
-
-BUFFER_BYTES = 4 << 20  # asked for; a program without privileges gets up to rmem_max
-QUIET_MILLISECONDS = 100  # without a datagram: the rest is lost
+from links import ALLOWED_CPUS, has_trains, train_segments
+from measure import Settings, Trial
+from pacing import BUFFER_BYTES, Sender, open_plain_link
+from peers import FASTSOCK, FLOOR, RECEIVER, STDLIB, BatchWork, Peer
+from rates import Step, measure_rates
 
 # What each receiver is called, whose it is, and what it does.
 RECEIVERS = {
@@ -34,15 +30,18 @@ RECEIVERS = {
     "recv_many": (FASTSOCK, BatchWork("recv_many", 0)),
     "recv_batch": (FASTSOCK, BatchWork("recv_batch", 0, per_call=1024)),
     "recv_batch, GRO": (FASTSOCK, BatchWork("recv_batch", 0, per_call=1024, read_ahead=READ_AHEAD)),
+    "Receiver": (RECEIVER, BatchWork("Receiver, waiting", 0)),
     "C recvmmsg, GRO": (FLOOR, BatchWork("recv_batch", 0, read_ahead=READ_AHEAD)),
 }
 
 
 @dataclass(frozen=True)
-class SustainedCase:
+class SustainedCase(Trial):
     is_segmented: bool
     size: int = 64
-    is_pinned: bool = True
+
+    section: ClassVar[str] = "rates"
+    rivals: ClassVar[tuple[str, ...]] = (RECEIVER,)
 
     @property
     def name(self) -> str:
@@ -68,6 +67,11 @@ class SustainedCase:
     def receivers(self) -> list[str]:
         return list(RECEIVERS)
 
+    def measure(
+        self, peers: Mapping[str, Peer], settings: Settings, tick: Callable[[float], None]
+    ) -> dict[str, Any]:
+        return measure_rates(self, peers, settings, tick)
+
     def open(self, receiver: str, peers: Mapping[str, Peer]) -> SustainedSession:
         owner, work = RECEIVERS[receiver]
         return SustainedSession(self, peers[owner], work)
@@ -79,35 +83,9 @@ class SustainedSession:
     def __init__(self, case: SustainedCase, peer: Peer, work: BatchWork) -> None:
         self.peer, self.work = peer, work
         segments = train_segments(case.size) if case.is_segmented else 1
-        self.link = open_link("udp4", case.size, segments, work.read_ahead > 0)
-        self.link.receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
-        quiet = struct.pack("@ll", 0, QUIET_MILLISECONDS * 1000)
-        self.link.receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, quiet)
+        self.link = open_plain_link(case.size, segments, work.read_ahead > 0)
         self.endpoint = peer.attach(self.link.receiver.fileno(), None)
-        descriptor = self.link.sender.fileno()
-        # The receiver is on the last CPU (run.py).
-        options = [descriptor, case.size, segments, ALLOWED_CPUS[0]]
-        self.process = subprocess.Popen(
-            [floor.pacer(), *map(str, options)],
-            pass_fds=[descriptor],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def send(self, rate: float, count: int) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{rate:.0f} {count}\n")
-        self.process.stdin.flush()
-
-    def sent(self) -> tuple[int, int, int]:
-        """When the first datagram left, how long sending took (both ns), and how many were sent."""
-        assert self.process.stdout is not None
-        answer = self.process.stdout.readline().split()
-        if len(answer) != 3:
-            raise RuntimeError("the sending process ended")
-        start, elapsed, count = map(int, answer)
-        return start, elapsed, count
+        self.sender = Sender(self.link)
 
     def senders_limit(self, seconds: float) -> float:
         """A rate that the sender does not reach while the receiver receives."""
@@ -122,13 +100,13 @@ class SustainedSession:
     def step(self, rate: float, count: int) -> Step:
         """Send count datagrams at a rate; where some are lost, the step's rate is the sender's."""
         loop = self.peer.prepare(replace(self.work, count=count), self.endpoint)
-        self.send(rate, count)
+        self.sender.send(rate, count)
         try:
             received = loop()
-        except BlockingIOError:
+        except (BlockingIOError, TimeoutError):
             received = 0  # nothing came for a while: not all of them will
         end = time.monotonic_ns()
-        start, elapsed, sent = self.sent()
+        start, elapsed, sent = self.sender.sent()
         if sent != count:
             raise RuntimeError(f"the sending process sent {sent} of {count} datagrams")
         is_whole = received == count
@@ -139,11 +117,7 @@ class SustainedSession:
     def close(self) -> None:
         self.peer.detach(self.endpoint)
         self.link.close()
-        try:
-            self.process.communicate(timeout=GIVE_UP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.communicate()
+        self.sender.close()
 
 
 CASES = [SustainedCase(is_segmented=False), SustainedCase(is_segmented=True)]

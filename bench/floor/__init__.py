@@ -22,6 +22,8 @@ SIGNATURES: dict[str, list[object]] = {
     "floor_recvfrom": [c_int, c_void_p, c_size_t, c_int64],
     "floor_recvmsg": [c_int, c_void_p, c_size_t, c_int64],
     "floor_recv_each": [POINTER(c_int), c_void_p, c_size_t, c_int64],
+    "floor_recv_stamped": [c_int, c_void_p, c_size_t, POINTER(c_int64), c_int64],
+    "floor_hold": [c_int64],
     "floor_send": [c_int, c_void_p, c_size_t, c_int64],
     "floor_sendto": [c_int, c_void_p, c_size_t, c_void_p, c_uint32, c_int64],
     "floor_sendmsg": [c_int, c_void_p, c_size_t, c_int64],
@@ -58,6 +60,19 @@ RESULTS: dict[str, type[c_void_p] | None] = {
 
 class FloorError(Exception):
     """The floor can't be built here; the text is one line and names the remedy."""
+
+
+def hold(seconds: float) -> None:
+    """Compute in C with the GIL held, as one long call of an extension module does."""
+    _keeping_gil().floor_hold(round(seconds * 1e9))
+
+
+@cache
+def _keeping_gil() -> ctypes.PyDLL:
+    loaded = ctypes.PyDLL(library()._name)
+    loaded.floor_hold.argtypes = [c_int64]
+    loaded.floor_hold.restype = c_int64
+    return loaded
 
 
 @cache

@@ -18,6 +18,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef SO_MEMINFO
@@ -28,6 +29,12 @@ enum { MEMINFO_DROPS = 8, MEMINFO_COUNT = 9 }; /* SK_MEMINFO_DROPS, linux/sock_d
 
 static int64_t outcome(int64_t done, ssize_t last) {
     return done > 0 || last >= 0 ? done : -errno;
+}
+
+static int64_t now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
 int64_t floor_recv(int fd, void *buffer, size_t room, int64_t count) {
@@ -74,6 +81,32 @@ int64_t floor_recv_each(const int *fds, void *buffer, size_t room, int64_t count
         if ((received = recv(fds[done], buffer, room, 0)) < 0)
             break;
     return outcome(done, received);
+}
+
+/*
+ * Receive datagrams that begin with the time they were sent at (pacer.c); delays gets nanoseconds from
+ * there until they are here.
+ */
+int64_t floor_recv_stamped(int fd, void *buffer, size_t room, int64_t *delays, int64_t count) {
+    ssize_t received = 0;
+    int64_t done = 0;
+    for (; done < count; done++) {
+        int64_t sent_at;
+        if ((received = recv(fd, buffer, room, 0)) < (ssize_t)sizeof sent_at)
+            break;
+        int64_t here_at = now();
+        memcpy(&sent_at, buffer, sizeof sent_at);
+        delays[done] = here_at - sent_at;
+    }
+    return outcome(done, received);
+}
+
+/* Compute for some nanoseconds. Who calls it without giving up the GIL keeps that for as long. */
+int64_t floor_hold(int64_t nanoseconds) {
+    int64_t end = now() + nanoseconds;
+    while (now() < end)
+        ;
+    return 0;
 }
 
 /* A short send is a message that did not leave whole: the loop ends before it. */

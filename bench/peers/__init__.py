@@ -14,7 +14,11 @@ FLOOR = "floor"
 # These take part in some cases only.
 ASYNCIO = "asyncio"
 UVLOOP = "uvloop"
+ENDPOINT = "fastsock.aio"
+ENDPOINT_UVLOOP = "fastsock.aio on uvloop"
 FLOOR_SENDMMSG = "floor sendmmsg"
+RECEIVER = "Receiver"
+RECV_BATCH = "recv_batch"
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,12 @@ def rivals(names: Sequence[str]) -> dict[str, Peer]:
     """The peers of these names that take part in some cases only, as far as they are installed."""
     from peers.c_floor import FloorPeer
     from peers.event_loop import event_loop_peers
+    from peers.receiver import receiver_peer, recv_batch_peer
 
-    known: list[Peer] = [FloorPeer(FLOOR_SENDMMSG, "1"), *event_loop_peers()]
+    known: list[Peer] = [
+        FloorPeer(FLOOR_SENDMMSG, "1"),
+        receiver_peer(RECEIVER),
+        recv_batch_peer(RECV_BATCH),
+        *event_loop_peers(),
+    ]
     return {peer.name: peer for peer in known if peer.name in names}

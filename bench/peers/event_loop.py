@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Peers that are event loops: asyncio's and uvloop's datagram protocols.
+"""Peers that are event loops: datagram protocols on asyncio and uvloop, by their endpoints or ours.
 
 Only drain loops are theirs. An endpoint has a transport over a duplicate of the descriptor, and
 reads nothing while its loop does not run.
@@ -14,9 +14,10 @@ import platform
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
-from peers import ASYNCIO, UVLOOP, Work
+from peers import ASYNCIO, ENDPOINT, ENDPOINT_UVLOOP, UVLOOP, Work
 
 
 class Counter(asyncio.DatagramProtocol):
@@ -44,14 +45,16 @@ class EventLoopPeer:
     name: str
     version: str
     new_loop: Callable[[], asyncio.AbstractEventLoop]
+    is_ours: bool = False  # the endpoint; the loop is new_loop's all the same
 
     def attach(self, descriptor: int, timeout: float | None) -> Endpoint:
         loop = self.new_loop()
         sock = socket.socket(fileno=os.dup(descriptor))
         sock.setblocking(False)
-        transport, counter = loop.run_until_complete(
-            loop.create_datagram_endpoint(Counter, sock=sock)
-        )
+        create: Any = loop.create_datagram_endpoint
+        if self.is_ours:
+            create = importlib.import_module("fastsock.aio").create_datagram_endpoint
+        transport, counter = loop.run_until_complete(create(Counter, sock=sock))
         return Endpoint(loop, transport, counter)
 
     def detach(self, endpoint: Endpoint) -> None:
@@ -89,11 +92,20 @@ class EventLoopPeer:
 
 
 def event_loop_peers() -> list[EventLoopPeer]:
-    """asyncio, and uvloop where it is installed."""
+    """asyncio, and uvloop where it is installed, each by its endpoint and by ours."""
     # The class, not the policy's choice: uvloop may have been made the policy.
-    peers = [EventLoopPeer(ASYNCIO, platform.python_version(), asyncio.SelectorEventLoop)]
+    peers = _both(ASYNCIO, ENDPOINT, platform.python_version(), asyncio.SelectorEventLoop)
     try:
         uvloop = importlib.import_module("uvloop")
     except ImportError:
         return peers
-    return [*peers, EventLoopPeer(UVLOOP, uvloop.__version__, uvloop.new_event_loop)]
+    return [*peers, *_both(UVLOOP, ENDPOINT_UVLOOP, uvloop.__version__, uvloop.new_event_loop)]
+
+
+def _both(
+    name: str, our_name: str, version: str, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> list[EventLoopPeer]:
+    return [
+        EventLoopPeer(name, version, new_loop),
+        EventLoopPeer(our_name, metadata.version("fastsock"), new_loop, is_ours=True),
+    ]

@@ -33,7 +33,12 @@
  *     may be the same. Returns 0 or -errno, with nothing left open.
  *
  * has(capability)
- *     Whether this engine can have it, as far as is known without a socket.
+ *     Whether this engine can have it, as far as is known without a socket. Asked
+ *     only of calls and offloads: up to FSK_CAPABILITY_UDP_SEGMENT.
+ *
+ * probe(call)
+ *     Asks the kernel for FSK_CAPABILITY_RECVMMSG or _SENDMMSG, without a descriptor, and remembers
+ *     nothing. Returns 0, or the refusal: -EPERM or -ENOSYS.
  */
 #ifndef FASTSOCK_ENGINE_H
 #define FASTSOCK_ENGINE_H
@@ -57,6 +62,7 @@ struct fski_engine {
     void (*settle)(void);
     int (*open_bell)(int *poll_fd, int *write_fd);
     bool (*has)(enum fsk_capability capability);
+    int (*probe)(enum fsk_capability call);
 };
 
 extern const struct fski_engine fski_engine_portable;

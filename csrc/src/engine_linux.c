@@ -32,13 +32,16 @@ static int accept_connection(int fd, struct sockaddr *peer, socklen_t *peer_leng
     return fski_accept4(fd, peer, peer_length, SOCK_CLOEXEC);
 }
 
+static int probe(enum fsk_capability call) {
+    int result = call == FSK_CAPABILITY_RECVMMSG ? fski_recvmmsg(-1, NULL, 0, MSG_DONTWAIT)
+                                                 : fski_sendmmsg(-1, NULL, 0, MSG_DONTWAIT);
+    return fski_is_refusal(result) ? result : 0;
+}
+
 static bool has_call(enum fsk_capability capability) {
     int state = fski_capability(capability);
     if (state == FSKI_UNKNOWN) {
-        int result = capability == FSK_CAPABILITY_RECVMMSG
-                         ? fski_recvmmsg(-1, NULL, 0, MSG_DONTWAIT)
-                         : fski_sendmmsg(-1, NULL, 0, MSG_DONTWAIT);
-        state = fski_is_refusal(result) ? FSKI_REFUSED : FSKI_WORKS;
+        state = probe(capability) < 0 ? FSKI_REFUSED : FSKI_WORKS;
         fski_capability_set(capability, state);
     }
     return state == FSKI_WORKS;
@@ -93,4 +96,5 @@ const struct fski_engine fski_engine_linux = {
     .settle = settle,
     .open_bell = open_bell,
     .has = has,
+    .probe = probe,
 };

@@ -81,6 +81,11 @@ static bool has(enum fsk_capability capability) {
     return false;
 }
 
+static int probe(enum fsk_capability call) {
+    (void)call;
+    return -ENOSYS;
+}
+
 const struct fski_engine fski_engine_portable = {
     .name = "portable",
     .accept = accept_connection,
@@ -89,4 +94,5 @@ const struct fski_engine fski_engine_portable = {
     .settle = settle,
     .open_bell = open_bell,
     .has = has,
+    .probe = probe,
 };

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/types.h>
@@ -125,6 +126,13 @@ static inline int fski_getsockname(int fd, struct sockaddr *name, socklen_t *len
 
 static inline int fski_getpeername(int fd, struct sockaddr *name, socklen_t *length) {
     return (int)fski_result(getpeername(fd, name, length));
+}
+
+/* Bytes of all the messages that wait in a Unix socket, or -errno. */
+static inline int fski_queued_bytes(int fd) {
+    int bytes = 0;
+    int result = (int)fski_result(ioctl(fd, FIONREAD, &bytes));
+    return result < 0 ? result : bytes;
 }
 
 /* Zero-filled memory that takes up room only where it is touched; NULL when there is none. */

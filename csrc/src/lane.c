@@ -2,12 +2,7 @@
  * One socket of a receiver.
  *
  * The thread receives into the buffers of a read-ahead queue, as a train of datagrams needs 64 KiB
- * whatever it holds, and moves the messages from there to the open block, one after the other. Around
- * each receive the open block is pulled out of the queue and pushed again, so that the consumer can
- * have at any time what has arrived; when it takes the block, the next message opens another one.
- *
- * How many rows a block has is decided when it is opened, by the mean length of late messages: the
- * memory is then full of bytes when the rows are used up.
+ * whatever it holds, and moves the messages from there to the open block, one after the other.
  *
  * The counters are written so that a message is counted as received before it is counted as anything
  * else, and read in the opposite order: what is queued, the difference, is never negative.
@@ -22,13 +17,8 @@
 #include "socket.h"
 #include "uapi.h"
 
-enum {
-    ALIGNMENT = 64,
-    LEAST_BLOCK = 128 * 1024, /* room for the longest message, and rows for many short ones */
-    LEAST_ROWS = 64,
-    FIRST_MEAN = 512,   /* bytes of a message, as long as nothing is known */
-    LEAST_CHARGE = 256, /* bytes of a receive buffer that any message takes, and more (truesize) */
-};
+/* Bytes of a receive buffer that any message takes, and more (truesize). */
+enum { LEAST_CHARGE = 256 };
 
 static void count(fski_counter *counter, uint64_t more) {
     uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
@@ -43,62 +33,32 @@ static uint64_t get(const fski_counter *counter) {
     return atomic_load_explicit(counter, memory_order_acquire);
 }
 
-static struct fski_layout layout_of(const struct fski_lane *lane) {
-    return (struct fski_layout){
-        .has_metadata = lane->options->metadata != 0,
-        .has_long_names = lane->is_unix,
-    };
-}
-
-/* Lays out a block for messages like the last ones. */
-static void lay_out(struct fski_lane *lane, int number) {
-    const struct fski_readahead_counts *now = fski_readahead_counts(lane->readahead);
-    uint64_t datagrams = now->datagrams - lane->laid_out.datagrams;
-    struct fski_layout layout = layout_of(lane);
-    size_t row_size = fski_layout_row_size(&layout);
-    size_t most = (lane->block_size - fski_layout_size(&layout) - FSKI_READAHEAD_BUFFER) / row_size;
-    if (datagrams > 0)
-        lane->mean_bytes = (lane->mean_bytes + (now->bytes - lane->laid_out.bytes) / datagrams) / 2;
-    lane->laid_out = *now;
-    size_t rows = lane->block_size / (lane->mean_bytes + row_size);
-    layout.rows = (uint32_t)(rows < LEAST_ROWS ? LEAST_ROWS : rows > most ? most : rows);
-    layout.arena_size = 0;
-    layout.arena_size = (lane->block_size - fski_layout_size(&layout)) / ALIGNMENT * ALIGNMENT;
-    struct fski_batch *whole = &lane->blocks[number].whole;
-    fski_batch_lay_out(whole, lane->memory + (size_t)number * lane->block_size, &layout,
-                       FSKI_READAHEAD_BUFFER);
-    whole->batch.metadata = lane->options->metadata;
-}
-
-static struct fsk_batch *batch_of(struct fski_lane *lane, int number) {
-    return &lane->blocks[number].whole.batch;
-}
-
+/* Cuts the memory into what is received into and what waits for the consumer. */
 static int cut_memory(struct fski_lane *lane, size_t memory) {
-    unsigned buffers = (unsigned)(memory / 16 / FSKI_READAHEAD_BUFFER);
+    size_t buffers = memory / 16 / FSKI_READAHEAD_BUFFER;
     if (lane->type == SOCK_SEQPACKET || buffers == 0)
         buffers = 1; /* what follows an empty message may be the end */
     if (buffers > FSK_READAHEAD_BUFFERS)
         buffers = FSK_READAHEAD_BUFFERS;
-    size_t rest = memory - fski_readahead_size(buffers);
-    lane->block_size = rest / FSKI_RING_BLOCKS / 4096 * 4096;
-    if (lane->block_size < LEAST_BLOCK)
-        lane->block_size = LEAST_BLOCK;
-    lane->block_count = (unsigned)(rest / lane->block_size);
-    if (lane->block_count > FSKI_RING_BLOCKS)
-        lane->block_count = FSKI_RING_BLOCKS;
-    lane->memory = fski_map(lane->block_count * lane->block_size);
-    if (lane->memory == NULL)
-        return -ENOMEM;
-    return fsk_readahead_new(&lane->readahead, buffers);
+    size_t rest = memory - fski_readahead_size((unsigned)buffers);
+    lane->blocks.metadata = lane->options->metadata;
+    lane->blocks.has_long_names = lane->is_unix;
+    int result = fski_blocks_map(&lane->blocks, rest, lane, lane->options->key);
+    if (result < 0)
+        return result;
+    result = fsk_readahead_new(&lane->readahead, (unsigned)buffers);
+    if (result < 0)
+        fski_blocks_unmap(&lane->blocks);
+    return result;
 }
 
 /* Finds out what the socket is. */
 static int examine(struct fski_lane *lane) {
-    lane->is_unix = !fski_socket_is_internet(lane->fd);
+    int family = fski_socket_family(lane->fd);
+    if (family < 0)
+        return family;
+    lane->is_unix = family == AF_UNIX;
     lane->type = fski_socket_type(lane->fd);
-    if (lane->type < 0)
-        return lane->type;
     bool has_messages = lane->is_unix ? lane->type == SOCK_DGRAM || lane->type == SOCK_SEQPACKET
                                       : fski_socket_is_udp(lane->fd);
     return has_messages ? 0 : -EOPNOTSUPP;
@@ -110,8 +70,6 @@ int fski_lane_open(struct fski_lane *lane, int fd, size_t memory,
     lane->fd = fd;
     lane->options = options;
     lane->consumer = consumer;
-    lane->open = -1;
-    lane->mean_bytes = FIRST_MEAN;
     int result = examine(lane);
     if (result >= 0)
         result = fski_bell_open(&lane->bell);
@@ -120,14 +78,7 @@ int fski_lane_open(struct fski_lane *lane, int fd, size_t memory,
     result = cut_memory(lane, memory);
     if (result < 0) {
         fski_bell_close(&lane->bell);
-        if (lane->memory != NULL)
-            fski_lane_free(lane);
         return result;
-    }
-    fski_ring_init(&lane->ring, lane->block_count);
-    for (unsigned i = 0; i < lane->block_count; i++) {
-        lane->blocks[i].lane = lane;
-        lane->blocks[i].whole.sources.key = lane->blocks[i].whole.destinations.key = options->key;
     }
     lane->tells_drops = lane->is_unix || fsk_socket_drops(fd, &drops) >= 0;
     lane->drops_before = drops;
@@ -135,21 +86,12 @@ int fski_lane_open(struct fski_lane *lane, int fd, size_t memory,
     return 0;
 }
 
-/* Lets the consumer have the open block. */
-static void push_open(struct fski_lane *lane) {
-    if (lane->open < 0 || lane->is_pushed)
-        return;
-    fski_ring_push(&lane->ring, lane->open);
-    lane->is_pushed = true;
-    fski_bell_ring(lane->consumer, false);
-}
-
 /* Waits until the consumer gives a block back. Returns it, or -1 when the lane is to stop. */
 static int wait_for_block(struct fski_lane *lane) {
     struct pollfd watched = {.fd = lane->bell.poll_fd, .events = POLLIN};
     while (!atomic_load_explicit(&lane->is_stopping, memory_order_relaxed)) {
         fski_bell_arm(&lane->bell);
-        int block = fski_ring_take(&lane->ring);
+        int block = fski_ring_take(&lane->blocks.ring);
         if (block >= 0)
             return block;
         fski_poll(&watched, 1, -1);
@@ -164,26 +106,20 @@ static int make_way(struct fski_lane *lane) {
         return wait_for_block(lane);
     if (lane->options->overflow == FSK_OVERFLOW_DROP_NEWEST)
         return -1;
-    int oldest = fski_ring_pop(&lane->ring);
+    int oldest = fski_ring_pop(&lane->blocks.ring);
     if (oldest >= 0)
-        count(&lane->ring_drops, batch_of(lane, oldest)->count);
+        count(&lane->ring_drops, fski_blocks_batch(&lane->blocks, oldest)->count);
     return oldest;
 }
 
-/* The block to append to, in nobody else's hands; NULL: there is none. */
+/* The block to append to; NULL: there is none. */
 static struct fsk_batch *open_block(struct fski_lane *lane) {
-    if (lane->open >= 0 && lane->is_pushed && !fski_ring_pull(&lane->ring))
-        lane->open = -1; /* the consumer has it */
-    lane->is_pushed = false;
-    if (lane->open < 0) {
-        lane->open = fski_ring_take(&lane->ring);
-        if (lane->open < 0)
-            lane->open = make_way(lane);
-        if (lane->open < 0)
-            return NULL;
-        lay_out(lane, lane->open);
-    }
-    return batch_of(lane, lane->open);
+    const struct fski_readahead_counts *now = fski_readahead_counts(lane->readahead);
+    struct fsk_batch *batch = fski_blocks_open(&lane->blocks, now);
+    if (batch != NULL)
+        return batch;
+    int number = make_way(lane);
+    return number < 0 ? NULL : fski_blocks_open_this(&lane->blocks, number, now);
 }
 
 /* Moves what was received into blocks. What finds no room is dropped, but left when stopping. */
@@ -193,9 +129,10 @@ static void store(struct fski_lane *lane) {
         if (batch == NULL)
             break;
         fski_readahead_move(lane->readahead, batch);
-        push_open(lane);
+        fski_blocks_push(&lane->blocks);
+        fski_bell_ring(lane->consumer, false);
         if (fsk_readahead_pending(lane->readahead) > 0)
-            lane->open = -1; /* the block is full */
+            fski_blocks_seal(&lane->blocks);
     }
     if (lane->options->overflow == FSK_OVERFLOW_BLOCK)
         return;
@@ -204,15 +141,14 @@ static void store(struct fski_lane *lane) {
 }
 
 /* Of SOCK_SEQPACKET: whether the empty message that was received is the end. The peer has closed, and
- * what comes next is empty too. */
+ * no byte is left: empty messages just before the end look like it. */
 static bool is_end(const struct fski_lane *lane) {
     struct fsk_datagram first;
     struct pollfd watched = {.fd = lane->fd, .events = FSKI_POLLRDHUP};
     if (lane->type != SOCK_SEQPACKET || !fsk_readahead_first(lane->readahead, &first))
         return false;
     return first.length == 0 && fski_poll(&watched, 1, 0) > 0 &&
-           (watched.revents & (FSKI_POLLRDHUP | POLLHUP)) != 0 &&
-           fski_recv(lane->fd, NULL, 0, MSG_PEEK | MSG_DONTWAIT | FSKI_MSG_REAL_LENGTH) == 0;
+           (watched.revents & (FSKI_POLLRDHUP | POLLHUP)) != 0 && fski_queued_bytes(lane->fd) <= 0;
 }
 
 /* Tells what the queue has counted. */
@@ -235,22 +171,26 @@ static ssize_t fetch(struct fski_lane *lane) {
         lane->ends++;
         received = 0;
     }
-    publish_counts(lane);
     return received;
+}
+
+static void add_most(fski_counter *most, uint64_t value) {
+    if (value > get(most))
+        set(most, value);
 }
 
 /* The same, and stores what came. */
 static ssize_t receive_some(struct fski_lane *lane) {
     ssize_t received = fetch(lane);
-    if (received <= 0)
-        return received;
-    if ((uint64_t)received > get(&lane->largest_batch))
-        set(&lane->largest_batch, (uint64_t)received);
-    uint64_t delivered = get(&lane->delivered);
-    store(lane);
-    uint64_t waited = get(&lane->received) - get(&lane->ring_drops) - delivered;
-    if (waited > get(&lane->high_water))
-        set(&lane->high_water, waited);
+    if (received > 0) {
+        /* Before they are published, so that no more wait than ever waited; storing them may take long. */
+        uint64_t all = fski_readahead_counts(lane->readahead)->datagrams - lane->ends;
+        add_most(&lane->largest_batch, (uint64_t)received);
+        add_most(&lane->high_water, all - get(&lane->ring_drops) - get(&lane->delivered));
+    }
+    publish_counts(lane);
+    if (received > 0)
+        store(lane);
     return received;
 }
 
@@ -289,73 +229,102 @@ static ssize_t receive_busily(struct fski_lane *lane) {
     return received;
 }
 
-/* Returns what poll tells of the socket. */
-static int wait_for_messages(struct fski_lane *lane) {
+static void wait_for_messages(struct fski_lane *lane) {
     struct pollfd watched[2] = {
         {.fd = lane->fd, .events = POLLIN | FSKI_POLLRDHUP},
         {.fd = lane->bell.poll_fd, .events = POLLIN},
     };
-    if (fski_poll(watched, 2, -1) <= 0)
-        return 0;
-    if (watched[1].revents != 0)
+    if (fski_poll(watched, 2, -1) > 0 && watched[1].revents != 0)
         fski_bell_silence(&lane->bell);
-    return watched[0].revents;
+    lane->events = watched[0].revents;
 }
 
-/* The thread's work, until it is to stop or nothing more will come. */
+/* What lasts must not keep a CPU busy: errors, or that the socket is ready and there is nothing, as
+ * with messages in its error queue. */
+static void slow_down(struct fski_lane *lane, ssize_t received) {
+    const struct timespec pause = {.tv_nsec = 1000000};
+    bool is_in_vain = received < 0 && (received != -EAGAIN || lane->events != 0);
+    if (is_in_vain && lane->was_in_vain)
+        fski_sleep(&pause);
+    lane->was_in_vain = is_in_vain;
+}
+
+/* One turn of the thread. Returns false at the end. */
+static bool take_turn(struct fski_lane *lane) {
+    ssize_t received = receive_some(lane);
+    if (received == -EAGAIN && lane->options->busy_poll_us > 0)
+        received = receive_busily(lane);
+    if (received == -EAGAIN && (lane->events & FSKI_POLLRDHUP) != 0)
+        received = 0; /* all that recv tells of a Unix SOCK_DGRAM that was shut down */
+    slow_down(lane, received);
+    if (received == -EAGAIN) {
+        wait_for_messages(lane);
+        return true;
+    }
+    lane->events = 0;
+    if (received > 0 || received == -EINTR)
+        return true;
+    if (is_passing(received)) {
+        count(&lane->errors, 1);
+        return true;
+    }
+    atomic_store(&lane->result, received == 0 ? FSKI_LANE_END : (int)received);
+    fski_bell_ring(lane->consumer, true);
+    return false;
+}
+
+/* Waits until all lanes have been opened. */
+static void wait_for_start(struct fski_lane *lane) {
+    struct pollfd watched = {.fd = lane->bell.poll_fd, .events = POLLIN};
+    while (!atomic_load(&lane->may_receive) && !atomic_load(&lane->is_stopping)) {
+        fski_poll(&watched, 1, -1);
+        fski_bell_silence(&lane->bell);
+    }
+}
+
 static void *run(void *argument) {
     struct fski_lane *lane = argument;
-    const struct timespec pause = {.tv_nsec = 1000000};
-    int readiness = 0; /* that poll told, as long as nothing was received since */
-    while (!atomic_load_explicit(&lane->is_stopping, memory_order_relaxed)) {
-        ssize_t received = receive_some(lane);
-        if (received == -EAGAIN && lane->options->busy_poll_us > 0)
-            received = receive_busily(lane);
-        /* Shut down, a socket of datagrams is readable for ever, but without waiting gives EAGAIN. */
-        if (received == -EAGAIN && (readiness & (FSKI_POLLRDHUP | POLLHUP)) != 0)
-            received = 0;
-        if (received == -EAGAIN) {
-            if (readiness != 0)
-                fski_sleep(&pause); /* an error queue that nobody reads must not keep a CPU busy */
-            readiness = wait_for_messages(lane);
-        } else if (received < 0 && is_passing(received)) {
-            count(&lane->errors, 1);
-            if (lane->has_failed)
-                fski_sleep(&pause); /* one that lasts must not keep a CPU busy */
-        } else if (received <= 0 && received != -EINTR) {
-            atomic_store(&lane->result, received == 0 ? FSKI_LANE_END : (int)received);
-            fski_bell_ring(lane->consumer, true);
-            break;
-        }
-        if (received != -EAGAIN)
-            readiness = 0;
-        lane->has_failed = received < 0 && received != -EAGAIN;
+    wait_for_start(lane);
+    while (!atomic_load_explicit(&lane->is_stopping, memory_order_relaxed) && take_turn(lane)) {
     }
     return NULL;
 }
 
+/* A thread that asks all the time may have the driver polled too. It takes a privilege and a driver
+ * that can; without them the thread asks the socket alone. */
+static void poll_driver(const struct fski_lane *lane) {
+    if (lane->options->busy_poll_us > 0 && !lane->options->keeps_sockets)
+        fsk_socket_set_option(lane->fd, SOL_SOCKET, SO_BUSY_POLL, (int)lane->options->busy_poll_us);
+}
+
 int fski_lane_start(struct fski_lane *lane, int cpu) {
     const struct fski_schedule schedule = {.cpu = cpu, .priority = lane->options->priority};
-    if (lane->options->gro && !lane->is_unix && fsk_readahead_start(lane->readahead, lane->fd) > 0)
-        lane->has_gro = true;
     int result = fski_thread_start(&lane->thread, &schedule, run, lane);
     lane->has_thread = result >= 0;
     return result;
 }
 
+void fski_lane_go(struct fski_lane *lane) {
+    poll_driver(lane);
+    if (lane->options->gro && !lane->is_unix)
+        lane->has_gro = fsk_readahead_start(lane->readahead, lane->fd) > 0;
+    atomic_store(&lane->may_receive, true);
+    fski_bell_ring(&lane->bell, true);
+}
+
 struct fsk_batch *fski_lane_pop(struct fski_lane *lane) {
-    int block = fski_ring_pop(&lane->ring);
-    if (block < 0)
+    int number = fski_ring_pop(&lane->blocks.ring);
+    if (number < 0)
         return NULL;
-    count(&lane->delivered, batch_of(lane, block)->count);
+    struct fsk_batch *batch = fski_blocks_batch(&lane->blocks, number);
+    count(&lane->delivered, batch->count);
     count(&lane->taken, 1);
-    return batch_of(lane, block);
+    return batch;
 }
 
 void fski_lane_release(struct fski_lane *lane, struct fsk_batch *batch, bool may_ring) {
-    const struct fski_block *block = (const struct fski_block *)batch;
-    fski_ring_release(&lane->ring, (int)(block - lane->blocks));
-    atomic_fetch_add_explicit(&lane->returned, 1, memory_order_relaxed);
+    fski_blocks_release(&lane->blocks, batch);
+    atomic_fetch_add_explicit(&lane->returned, 1, memory_order_release);
     if (may_ring && lane->options->overflow == FSK_OVERFLOW_BLOCK)
         fski_bell_ring(&lane->bell, false);
 }
@@ -375,17 +344,29 @@ static void discard(struct fski_lane *lane) {
     fsk_readahead_clear(lane->readahead);
 }
 
+/* Switches UDP_GRO off. An error of the network may stand before any message. */
+static int stop_gro(struct fski_lane *lane) {
+    int result = fsk_readahead_stop(lane->readahead, lane->fd);
+    for (size_t left = drain_limit(lane->fd); left > 0 && is_passing(result); left--)
+        result = fsk_readahead_stop(lane->readahead, lane->fd);
+    return result;
+}
+
 /* Takes what the kernel holds out of its queue, unless others use the socket: they get the rest, but no
  * trains. */
 static int drain(struct fski_lane *lane) {
     if (lane->options->keeps_sockets) {
-        int result = lane->has_gro ? fsk_readahead_stop(lane->readahead, lane->fd) : 0;
+        int result = lane->has_gro ? stop_gro(lane) : 0;
         discard(lane);
         return result;
     }
     discard(lane);
-    for (size_t left = drain_limit(lane->fd); left > 0 && fetch(lane) > 0; left--)
+    for (size_t left = drain_limit(lane->fd); left > 0; left--) {
+        ssize_t received = fetch(lane);
         discard(lane);
+        if (received <= 0 && !is_passing(received))
+            break;
+    }
     return 0;
 }
 
@@ -401,7 +382,8 @@ static void update_drops(struct fski_lane *lane) {
 }
 
 int fski_lane_stop(struct fski_lane *lane) {
-    int block;
+    struct fski_blocks *blocks = &lane->blocks;
+    int left;
     atomic_store_explicit(&lane->is_stopping, true, memory_order_relaxed);
     fski_bell_ring(&lane->bell, true);
     if (lane->has_thread)
@@ -409,16 +391,11 @@ int fski_lane_stop(struct fski_lane *lane) {
     lane->has_thread = false;
     int result = drain(lane);
     update_drops(lane);
-    while ((block = fski_ring_pop(&lane->ring)) >= 0) {
-        count(&lane->discarded, batch_of(lane, block)->count);
-        fski_ring_release(&lane->ring, block);
+    while ((left = fski_ring_pop(&blocks->ring)) >= 0) {
+        count(&lane->discarded, fski_blocks_batch(blocks, left)->count);
+        fski_ring_release(&blocks->ring, left);
     }
     return result;
-}
-
-static void add_most(uint64_t *most, uint64_t value) {
-    if (value > *most)
-        *most = value;
 }
 
 void fski_lane_count(struct fski_lane *lane, struct fsk_receiver_stats *stats, bool is_open) {
@@ -434,7 +411,8 @@ void fski_lane_count(struct fski_lane *lane, struct fsk_receiver_stats *stats, b
     stats->queued += received - gone[0] - gone[1] - gone[2];
     stats->bytes += get(&lane->bytes);
     stats->system_calls += get(&lane->system_calls);
-    add_most(&stats->largest_batch, get(&lane->largest_batch));
+    uint64_t largest = get(&lane->largest_batch);
+    stats->largest_batch = largest > stats->largest_batch ? largest : stats->largest_batch;
     stats->high_water += get(&lane->high_water);
     stats->kernel_drops += drops;
     if (!lane->tells_drops || (lane->has_gro && drops > 0))
@@ -448,14 +426,12 @@ void fski_lane_count(struct fski_lane *lane, struct fsk_receiver_stats *stats, b
 }
 
 void fski_lane_close(struct fski_lane *lane) {
-    /* Blocks that nobody has are memory that nobody needs. */
-    for (int block = fski_ring_take(&lane->ring); block >= 0; block = fski_ring_take(&lane->ring))
-        fski_discard(lane->memory + (size_t)block * lane->block_size, lane->block_size);
+    fski_blocks_discard(&lane->blocks);
     fski_bell_close(&lane->bell);
     fsk_readahead_free(lane->readahead);
     lane->readahead = NULL;
 }
 
 void fski_lane_free(struct fski_lane *lane) {
-    fski_unmap(lane->memory, lane->block_count * lane->block_size);
+    fski_blocks_unmap(&lane->blocks);
 }

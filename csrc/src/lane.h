@@ -5,32 +5,19 @@
 
 #include <fastsock/receiver.h>
 
-#include "batch.h"
 #include "bell.h"
-#include "readahead.h"
-#include "ring.h"
+#include "blocks.h"
 #include "thread.h"
 
 /* A counter with one writer, which anybody may read. */
 typedef _Atomic uint64_t fski_counter;
 
-struct fski_lane;
-
-struct fski_block {
-    struct fski_batch whole; /* first, so that a batch is its block */
-    struct fski_lane *lane;
-};
-
 struct fski_lane {
-    struct fski_ring ring;
-    struct fski_block blocks[FSKI_RING_BLOCKS];
+    struct fski_blocks blocks;
     struct fski_bell bell;      /* wakes the thread: to stop, or because a block is free */
     struct fski_bell *consumer; /* borrowed: wakes who waits for messages */
     const struct fsk_receiver_options *options;
     struct fsk_readahead *readahead;
-    unsigned char *memory; /* block_count blocks of block_size */
-    size_t block_size;
-    unsigned block_count;
     int fd;
     int type;
     bool is_unix;
@@ -38,16 +25,14 @@ struct fski_lane {
     bool has_gro;
     bool has_thread;
     pthread_t thread;
+    atomic_bool may_receive;
     atomic_bool is_stopping;
     atomic_int result; /* of the thread: 0 while it runs, FSKI_LANE_END, or -errno */
 
     /* The thread's own. */
-    int open;                              /* the block that is being filled, or -1 */
-    bool is_pushed;                        /* it is in the queue too */
-    bool has_failed;                       /* the last receive did */
-    uint64_t ends;                         /* empty messages that were the end of SOCK_SEQPACKET */
-    uint64_t mean_bytes;                   /* of late messages, for the next block's layout */
-    struct fski_readahead_counts laid_out; /* the counts when a block was last laid out */
+    short events;     /* of the socket, for which poll ended the last wait */
+    bool was_in_vain; /* the last receive */
+    uint64_t ends;    /* empty messages that were the end of SOCK_SEQPACKET */
 
     /* The thread counts; stop too, once the thread has ended. */
     fski_counter received, bytes, system_calls, truncated, control_truncated, descriptors;
@@ -70,8 +55,11 @@ enum { FSKI_LANE_END = 1 };
 int fski_lane_open(struct fski_lane *lane, int fd, size_t memory,
                    const struct fsk_receiver_options *options, struct fski_bell *consumer);
 
-/* Start its thread. Returns 0 or -errno. */
+/* Start its thread, which waits for fski_lane_go. Returns 0 or -errno. */
 int fski_lane_start(struct fski_lane *lane, int cpu);
+
+/* Begin to receive. */
+void fski_lane_go(struct fski_lane *lane);
 
 /* Take the oldest block; NULL when there is none. */
 struct fsk_batch *fski_lane_pop(struct fski_lane *lane);

@@ -354,15 +354,15 @@ static int receive_straight(struct fsk_readahead *readahead, int fd, int flags,
     return received < 0 ? received : (int)(batch->count - before);
 }
 
-/* How many buffers to receive straight into the batch; 0: its arena has no room for one. */
+/* How many buffers to receive straight into the batch; 0: its arena has no room for as many as one
+ * call should take, and copying is cheaper than more calls. */
 static unsigned buffers_for(const struct fsk_readahead *readahead, struct fsk_batch *batch) {
     uint32_t rows = batch->capacity - batch->count;
-    if (fski_batch_room(batch) < BUFFER_SIZE)
-        fski_batch_compact(batch);
-    size_t room = fski_batch_room(batch) / BUFFER_SIZE;
     uint32_t trains = (rows + readahead->per_train - 1) / readahead->per_train;
     unsigned buffers = trains < readahead->buffers ? trains : readahead->buffers;
-    return room < buffers ? (unsigned)room : buffers;
+    if (fski_batch_room(batch) / BUFFER_SIZE < buffers)
+        fski_batch_compact(batch);
+    return fski_batch_room(batch) / BUFFER_SIZE < buffers ? 0 : buffers;
 }
 
 /* One system call's worth; the queue is empty. is_last is out: nothing more was queued. */

@@ -22,9 +22,8 @@ struct fsk_receiver {
     atomic_bool is_closed;
     atomic_uint users; /* calls that need descriptors, and 1 as long as it is open */
     pid_t owner;
-    bool was_silenced; /* the bell, by a wait of the consumer, whatever was queued */
-    unsigned turn;     /* of the lanes, the consumer's */
-    unsigned count;    /* lanes */
+    unsigned turn;  /* of the lanes, the consumer's */
+    unsigned count; /* lanes */
     struct fski_lane lanes[];
 };
 
@@ -73,13 +72,15 @@ int fsk_receiver_open(struct fsk_receiver **receiver, const int *fds, unsigned c
     for (; result >= 0 && opened < count; opened += result >= 0)
         result = fski_lane_open(&made->lanes[opened], fds[opened], options->memory / count,
                                 &made->options, &made->bell);
-    /* All are ready before any receives. */
     for (unsigned i = 0; result >= 0 && i < count; i++)
         result = fski_lane_start(&made->lanes[i], options->cpus == NULL ? -1 : options->cpus[i]);
     if (result < 0) {
         undo(made, opened);
         return result;
     }
+    /* All are ready before any receives, and nothing can fail that would lose what it has received. */
+    for (unsigned i = 0; i < count; i++)
+        fski_lane_go(&made->lanes[i]);
     made->options.cpus = NULL;
     *receiver = made;
     return 0;
@@ -112,7 +113,7 @@ static struct fsk_batch *take(struct fsk_receiver *receiver) {
 
 static bool has_queued(const struct fsk_receiver *receiver) {
     for (unsigned i = 0; i < receiver->count; i++)
-        if (fski_ring_length(&receiver->lanes[i].ring) > 0)
+        if (fski_ring_length(&receiver->lanes[i].blocks.ring) > 0)
             return true;
     return false;
 }
@@ -130,16 +131,16 @@ static int ended(struct fsk_receiver *receiver) {
     return all;
 }
 
-/* Makes the descriptor that was handed out tell the truth. */
+/* Makes the descriptor that was handed out tell the truth, also when this call has silenced it with
+ * more to come: it is readable, or armed with nothing queued. */
 static void set_readable(struct fsk_receiver *receiver) {
-    bool was_silenced = receiver->was_silenced;
-    receiver->was_silenced = false;
-    if (!atomic_load(&receiver->is_watched) || (has_queued(receiver) && !was_silenced))
+    if (!atomic_load(&receiver->is_watched))
         return;
-    fski_bell_silence(&receiver->bell);
+    if (!has_queued(receiver))
+        fski_bell_silence(&receiver->bell);
     fski_bell_arm(&receiver->bell);
     if (has_queued(receiver) || ended(receiver) != 0 || atomic_load(&receiver->is_closed))
-        fski_bell_ring(&receiver->bell, true);
+        fski_bell_ring(&receiver->bell, false);
 }
 
 /* Returns 1 when there may be something, 0 when the time is over, or -EINTR. */
@@ -148,10 +149,8 @@ static int wait(struct fsk_receiver *receiver, int64_t timeout_ns) {
     if (has_queued(receiver) || ended(receiver) != 0 || atomic_load(&receiver->is_closed))
         return 1;
     int result = fsk_socket_wait(receiver->bell.poll_fd, FSK_WAIT_READABLE, timeout_ns);
-    if (result > 0) {
+    if (result > 0)
         fski_bell_silence(&receiver->bell);
-        receiver->was_silenced = true;
-    }
     return result;
 }
 

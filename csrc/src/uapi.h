@@ -24,6 +24,13 @@ enum {
 #endif
 enum { FSKI_MEMINFO_DROPS = 8, FSKI_MEMINFO_COUNT = 9 }; /* linux/sock_diag.h */
 
+#ifndef SO_RCVBUFFORCE
+#define SO_RCVBUFFORCE 33 /* Linux 2.6.14 */
+#endif
+#ifndef SO_BUSY_POLL
+#define SO_BUSY_POLL 46 /* Linux 3.11 */
+#endif
+
 /* With MSG_TRUNC a receive on Linux returns the length that a message really had. */
 #ifdef __linux__
 enum { FSKI_MSG_REAL_LENGTH = MSG_TRUNC };

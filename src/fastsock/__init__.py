@@ -29,6 +29,8 @@ from fastsock.batch import recvfrom_many as recvfrom_many
 from fastsock.batch import send_many as send_many
 from fastsock.batch import send_segments as send_segments
 from fastsock.batch import sendto_many as sendto_many
+from fastsock.capability import Capability as Capability
+from fastsock.capability import capabilities as capabilities
 from fastsock.constants import *
 from fastsock.dropin import create_connection, create_server, fromfd, socket, socketpair
 from fastsock.inplace import install as install
@@ -48,6 +50,7 @@ __implements__ = ("socket", "create_connection", "create_server", "fromfd", "soc
 __imports__ = tuple(name for name in _stdlib.__all__ if name not in __implements__)
 __adds__ = (
     "Batch",
+    "Capability",
     "CapabilityError",
     "Message",
     "ReceivedBatch",
@@ -55,6 +58,7 @@ __adds__ = (
     "ReceiverStats",
     "StaleMessageError",
     "accept_many",
+    "capabilities",
     "install",
     "installed",
     "open_shards",

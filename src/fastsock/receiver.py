@@ -53,7 +53,8 @@ class Receiver(_native.Receiver):
         Real-time priority of the threads, 1 to 99 (SCHED_FIFO). Takes CAP_SYS_NICE or
         RLIMIT_RTPRIO.
     busy_poll : int, microseconds, optional
-        How long a thread asks again and again before it sleeps: less latency for a busy CPU.
+        How long a thread asks again and again before it sleeps: less latency for a busy CPU. The
+        network driver is polled too where that is allowed (SO_BUSY_POLL).
     receive_buffer : int, bytes, optional
         To ask the kernel for, even beyond net.core.rmem_max if the process may (SO_RCVBUFFORCE).
         Default: 4 MiB if the system's default is less.
@@ -229,7 +230,7 @@ class Receiver(_native.Receiver):
             if self._is_own():
                 warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
         finally:
-            self.close()
+            self.close()  # also where warnings are errors
 
 
 _open_receivers: weakref.WeakSet[Receiver] = weakref.WeakSet()

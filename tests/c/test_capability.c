@@ -7,9 +7,11 @@
 #include <fastsock/readahead.h>
 #include <fastsock/receive.h>
 #include <fastsock/send.h>
+#include <fastsock/socket.h>
 
 #include <stddef.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -55,6 +57,79 @@ static void test_capability_that_does_not_exist_never_works(void) {
     CHECK(!fsk_capability_works(FSK_CAPABILITY_COUNT));
     CHECK(!fsk_capability_works((enum fsk_capability)1000));
     CHECK(!fsk_capability_works((enum fsk_capability) - 1));
+    CHECK_TEXT(fsk_capability_name(FSK_CAPABILITY_COUNT), NULL);
+    CHECK_TEXT(fsk_capability_name((enum fsk_capability) - 1), NULL);
+    CHECK_INT(fsk_capability_probe(FSK_CAPABILITY_COUNT, NULL), -EINVAL);
+    CHECK_INT(fsk_capability_probe((enum fsk_capability) - 1, NULL), -EINVAL);
+}
+
+static void test_capability_names_differ(void) {
+    for (int one = 0; one < FSK_CAPABILITY_COUNT; one++) {
+        REQUIRE(fsk_capability_name((enum fsk_capability)one) != NULL);
+        for (int other = 0; other < one; other++)
+            CHECK(strcmp(fsk_capability_name((enum fsk_capability)one),
+                         fsk_capability_name((enum fsk_capability)other)) != 0);
+    }
+    CHECK_TEXT(fsk_capability_name(FSK_CAPABILITY_RECVMMSG), "recvmmsg");
+}
+
+static bool is_of_engine(enum fsk_capability capability) {
+    return capability <= FSK_CAPABILITY_UDP_SEGMENT;
+}
+
+static struct fsk_capability_report probe(enum fsk_capability capability) {
+    struct fsk_capability_report report;
+    memset(&report, 0xa5, sizeof report); /* all of it is to be written */
+    REQUIRE(fsk_capability_probe(capability, &report) == 0);
+    CHECK_INT(report.works, report.reason == NULL);
+    CHECK_INT(report.is_probed, report.error == 0);
+    CHECK(report.is_built || !report.works);
+    return report;
+}
+
+/* What the kernel says to the same option, asked by the C library. */
+static int answer(enum fsk_capability capability) {
+    static const struct {
+        int level, option;
+    } options[FSK_CAPABILITY_COUNT] = {
+        [FSK_CAPABILITY_UDP_GRO] = {SOL_UDP, UDP_GRO},
+        [FSK_CAPABILITY_UDP_SEGMENT] = {SOL_UDP, UDP_SEGMENT},
+        [FSK_CAPABILITY_TIMESTAMPS] = {SOL_SOCKET, SO_TIMESTAMPNS},
+        [FSK_CAPABILITY_BUSY_POLL] = {SOL_SOCKET, SO_BUSY_POLL},
+        [FSK_CAPABILITY_FORCE_BUFFER] = {SOL_SOCKET, SO_RCVBUFFORCE},
+    };
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    uint32_t drops;
+    REQUIRE(fd >= 0);
+    int result = 0;
+    if (capability == FSK_CAPABILITY_RECEIVE_DROPS)
+        result = fsk_socket_drops(fd, &drops);
+    else if (options[capability].option != 0 &&
+             setsockopt(fd, options[capability].level, options[capability].option, &(int){1},
+                        sizeof(int)) < 0)
+        result = -errno;
+    close(fd);
+    return result;
+}
+
+static void test_capability_probe_tells_engine_and_kernel(void) {
+    for (int i = 0; i < FSK_CAPABILITY_COUNT; i++) {
+        enum fsk_capability capability = (enum fsk_capability)i;
+        check_test = fsk_capability_name(capability);
+        struct fsk_capability_report report = probe(capability);
+        CHECK_INT(report.is_built, is_linux_engine() || !is_of_engine(capability));
+        CHECK_INT(report.error, report.is_built ? answer(capability) : -EOPNOTSUPP);
+        CHECK_INT(report.works, report.is_built && answer(capability) == 0);
+        if (!report.is_built)
+            CHECK(strstr(report.reason, "FASTSOCK_ENGINE") != NULL);
+    }
+}
+
+static void test_capability_probe_leaves_no_descriptor(void) {
+    int next = closed_number();
+    for (int i = 0; i < FSK_CAPABILITY_COUNT; i++)
+        probe((enum fsk_capability)i);
+    CHECK_INT(closed_number(), next);
 }
 
 /* A call that a filter refuses: by number, and for options by what they are. */
@@ -145,6 +220,15 @@ static void exchange(void) {
     close_udp(&pair);
 }
 
+/* Before its refusal is noticed by a call, and after. */
+static void check_report_of(const struct refusal *refusal) {
+    struct fsk_capability_report report = probe(refusal->capability);
+    if (!report.is_built)
+        return;
+    CHECK_INT(report.error, -refusal->code);
+    CHECK(!report.works);
+}
+
 static void check_under(const struct refusal *refusal, bool is_late) {
     int status = -1;
     pid_t child = fork();
@@ -153,10 +237,15 @@ static void check_under(const struct refusal *refusal, bool is_late) {
         check_test = refusal->name;
         if (is_late)
             exchange();
+        bool worked = fsk_capability_works(refusal->capability);
         refuse(refusal);
+        check_report_of(refusal);
+        if (is_late)
+            CHECK_INT(fsk_capability_works(refusal->capability), worked);
         exchange();
         if (refusal->is_lowered)
             CHECK(!fsk_capability_works(refusal->capability));
+        check_report_of(refusal);
         exchange();
         _exit(check_failures == 0 ? 0 : 1);
     }
@@ -175,6 +264,26 @@ static void test_capability_refused_later_changes_no_result(void) {
         check_under(&refusals[i], true);
 }
 
+/* Not known is not no: what is in use stays so. */
+static void test_capability_that_cannot_be_asked_for_is_not_known(void) {
+    struct rlimit none, before;
+    REQUIRE(getrlimit(RLIMIT_NOFILE, &before) == 0);
+    exchange();
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = before.rlim_max};
+    REQUIRE(setrlimit(RLIMIT_NOFILE, &none) == 0);
+    struct fsk_capability_report gro = probe(FSK_CAPABILITY_UDP_GRO);
+    struct fsk_capability_report drops = probe(FSK_CAPABILITY_RECEIVE_DROPS);
+    struct fsk_capability_report call = probe(FSK_CAPABILITY_RECVMMSG);
+    REQUIRE(setrlimit(RLIMIT_NOFILE, &before) == 0);
+    CHECK_INT(gro.error, is_linux_engine() ? -EMFILE : -EOPNOTSUPP);
+    CHECK_INT(gro.works, fsk_capability_works(FSK_CAPABILITY_UDP_GRO));
+    CHECK_INT(fsk_capability_works(FSK_CAPABILITY_UDP_GRO), is_linux_engine());
+    CHECK_INT(drops.error, -EMFILE);
+    CHECK(!drops.works && strstr(drops.reason, "not known") != NULL);
+    CHECK(fsk_capability_works(FSK_CAPABILITY_RECEIVE_DROPS));
+    CHECK_INT(call.works, is_linux_engine());
+}
+
 /* That a call fails for another reason, or where the plain call fails alike, is no refusal. */
 static void test_capability_errors_of_the_caller_lower_nothing(void) {
     struct fsk_batch *batch = new_batch(4, 10);
@@ -189,10 +298,14 @@ static void test_capability_errors_of_the_caller_lower_nothing(void) {
 int main(void) {
     stay_on_one_cpu();
     RUN(test_capability_that_does_not_exist_never_works);
+    RUN(test_capability_names_differ);
+    RUN(test_capability_probe_tells_engine_and_kernel);
+    RUN(test_capability_probe_leaves_no_descriptor);
     RUN(test_capability_calls_belong_to_the_linux_engine);
     RUN(test_capability_errors_of_the_caller_lower_nothing);
     RUN(test_capability_refused_from_the_start_changes_no_result);
     RUN(test_capability_refused_later_changes_no_result);
+    RUN(test_capability_that_cannot_be_asked_for_is_not_known);
     RUN(test_capability_offloads_follow_engine_and_kernel);
     return check_report();
 }

@@ -126,6 +126,11 @@ def test_threads_on_one_receiver_share_its_messages(repeats, receive, send_to, i
             sender.send(message)
         while receiver.stats().delivered < start + len(sent[start : start + 100]):
             time.sleep(0)
+    while True:
+        with lock:
+            if received.total() >= len(sent):
+                break
+        time.sleep(0)
     receiver.close()
     assert all(task.result() for task in tasks)
     assert received == collections.Counter(sent)

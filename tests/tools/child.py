@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
+START = TESTS / "tools" / "start"
 NOT_ALLOWED = 77  # exit status of a tool that this host does not let do its work
 
 
@@ -29,7 +30,7 @@ def python(*arguments, tools=(), environment=None, deadline=15):
         text=True,
         timeout=deadline,
         stdin=subprocess.DEVNULL,
-        env={**os.environ, **(environment or {}), "PYTHONPATH": str(TESTS)},
+        env={**os.environ, **(environment or {}), "PYTHONPATH": f"{TESTS}{os.pathsep}{START}"},
     )
     if done.returncode == NOT_ALLOWED:
         skip(f"this host does not allow it: {done.stderr.strip()}")

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Uses that a type checker must accept, and, marked to be ignored, uses it must refuse."""
 
+import asyncio
 import socket as stdlib
 from typing import Any, assert_type
 
 import fastsock
 import fastsock as socket
+from fastsock import aio
 
 sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 assert_type(sock, fastsock.socket)
@@ -40,6 +42,23 @@ assert_type(sock.leave_group("ff12::1", interface=2, source="2001:db8::1"), None
 assert_type(batch[0], fastsock.Message)
 assert_type([message.bytes() for message in batch], list[bytes])
 assert_type(batch.lengths, memoryview)
+
+assert_type(fastsock.capabilities(), dict[str, fastsock.Capability])
+assert_type(fastsock.capabilities()["udp_gro"].reason, str | None)
+
+
+async def make_endpoint() -> None:
+    transport, protocol = await aio.create_datagram_endpoint(
+        asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0)
+    )
+    assert_type(transport, aio.DatagramTransport)
+    assert_type(protocol, asyncio.DatagramProtocol)
+    as_asyncio_has_it: asyncio.DatagramTransport = transport
+    assert_type(as_asyncio_has_it.sendto(b"x", ("127.0.0.1", 9)), None)
+    assert_type(transport.get_write_buffer_size(), int)
+    assert_type(transport.is_reading(), bool)
+    await aio.create_datagram_endpoint(asyncio.DatagramProtocol, sock=5)  # type: ignore[arg-type]
+
 
 receiver = fastsock.Receiver(("127.0.0.1", 0), memory=1 << 20, overflow="block", cpu=[0])
 assert_type(receiver.next_batch(timeout=0.5), fastsock.ReceivedBatch)

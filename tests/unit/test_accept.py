@@ -5,10 +5,12 @@ import errno
 import os
 import select
 import socket as stdlib
+import struct
 
 import pytest
 
 import fastsock
+from unit.test_waiting_cost import assert_waits_cheaply
 
 
 @pytest.fixture(params=["tcp_ipv4", "tcp_ipv6", "unix_stream", "unix_seqpacket"])
@@ -181,3 +183,20 @@ def test_accept_in_the_order_of_connecting(listener, connect, closing):
         client.send(b"%d" % number)
         assert connection.recv(10) == b"%d" % number
     assert not select.select([listener], [], [], 0)[0]
+
+
+# Waiting: the other calls' in test_waiting.py and test_waiting_cost.py
+
+
+def test_accept_with_so_rcvtimeo_raises_blocking_io_error(listener):
+    listener.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_RCVTIMEO, struct.pack("ll", 0, 50_000))
+    with pytest.raises(BlockingIOError):
+        listener.accept()
+
+
+def test_accept_without_connection_waits_cheaply(closing, wait):
+    listener = closing(fastsock.socket())
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    listener.settimeout(wait)
+    assert_waits_cheaply(listener.accept, wait)

@@ -18,9 +18,13 @@ BENCH = Path(__file__).resolve().parents[2] / "bench"
 MARKED = (
     "before\n<!-- bench:begin -->\noutdated\n<!-- bench:end -->\nbetween\n"
     "<!-- bench-batches:begin -->\nalso outdated\n<!-- bench-batches:end -->\nafter\n"
+    "<!-- bench-receiver:begin -->\noutdated as well\n<!-- bench-receiver:end -->\nat last\n"
 )
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the benchmark is Linux only")
+pytestmark = [
+    pytest.mark.one_engine,
+    pytest.mark.skipif(sys.platform != "linux", reason="the benchmark is Linux only"),
+]
 
 
 def call(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -42,6 +46,12 @@ def measure(
     return results
 
 
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The benchmark's modules can be imported."""
+    monkeypatch.syspath_prepend(BENCH)
+
+
 @pytest.fixture(scope="module")
 def results_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of one real case."""
@@ -59,11 +69,21 @@ def batches_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
+@pytest.fixture(scope="module")
+def receiver_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of a case of each kind of the receiver's."""
+    target = tmp_path_factory.mktemp("bench") / "receiver.json"
+    names = "Receiver 64 B, GSO sender|Receiver, bytes 1400 B|latency.*|keeping up.*"
+    measure(target, names, "receiver", seconds=0.01)
+    return target
+
+
 def test_list_names_every_case_once_without_measuring() -> None:
     done = call("run.py", "--list")
     assert done.returncode == 0, done.stderr
     names = [line.partition(":")[0] for line in done.stdout.splitlines()]
     assert {"recvfrom udp4 timeout", "send_many 64 B", "sustained 64 B, GSO sender"} <= set(names)
+    assert {"Receiver 64 B", "latency at 1000 datagrams/s"} <= set(names)
     assert len(names) == len(set(names)) > 50
 
 
@@ -108,7 +128,7 @@ def test_case_of_each_kind_loses_nothing(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("names", "count"),
-    [("(recv|read).*", 33), ("send.*", 11)],
+    [("(recv|read).*", 34), ("send.*", 11)],
     ids=["receiving", "sending"],
 )
 def test_every_case_of_batches_loses_nothing(tmp_path: Path, names: str, count: int) -> None:
@@ -127,17 +147,82 @@ def test_batches_have_event_loops_and_rates(batches_file: Path) -> None:
     assert "asyncio" in case["peers"]
     assert case["peers"].keys() <= results["peers"].keys()
     for rate in results["rates"]:
-        assert set(rate["receivers"]) > {"stdlib recvfrom", "recv_many", "recv_batch, GRO"}
+        assert set(rate["receivers"]) > {"stdlib recvfrom", "recv_batch, GRO", "Receiver"}
         for found in rate["receivers"].values():
             assert found["datagrams_per_second"]["median"] >= 0
 
 
-def test_highest_rate_is_found_by_bisection() -> None:
-    sys.path.insert(0, str(BENCH))
-    try:
-        from rates import Step, highest
-    finally:
-        sys.path.remove(str(BENCH))
+def test_receive_thread_takes_every_datagram_and_its_cpu_time_is_told(receiver_file: Path) -> None:
+    results = json.loads(receiver_file.read_text(encoding="utf-8"))
+    assert results["failed"] == {}
+    assert len(results["cases"]) + len(results["skipped"]) >= 2
+    for case in results["cases"]:
+        assert case["lost"] == 0
+        assert "recv_batch" in case["peers"]
+        assert case["peers"]["fastsock"]["thread_ns"]["median"] > 0
+        assert "thread_ns" not in case["peers"]["stdlib"]
+
+
+def test_latency_of_every_receiver_has_ordered_percentiles(receiver_file: Path) -> None:
+    results = json.loads(receiver_file.read_text(encoding="utf-8"))
+    for result in results["latencies"]:
+        receivers = result["receivers"]
+        assert {"C recv", "stdlib recv", "fastsock recv", "Receiver", "asyncio"} <= set(receivers)
+        for found in receivers.values():
+            assert found["datagrams"] == 2 * 10
+            assert 0 < found["p50_us"] <= found["p99_us"] <= found["max_us"]
+    assert [*results["latencies"], *results["skipped"]]
+
+
+def test_keeping_up_accounts_for_every_datagram(receiver_file: Path) -> None:
+    results = json.loads(receiver_file.read_text(encoding="utf-8"))
+    for result in results["keeping_up"]:
+        assert list(result["receivers"]) == ["stdlib recv", "recv_batch", "Receiver"]
+        for name, found in result["receivers"].items():
+            assert found["sent"] == 4000
+            assert found["received"] + found["lost"] == found["sent"]
+            assert found["lost_by"]["ring"] == 0
+            # The kernel counts a lost train as one, where it would have been received as one.
+            if result["sender"] == "plain" or name != "Receiver":
+                assert found["lost_by"]["unknown"] == 0
+    assert [*results["keeping_up"], *results["skipped"]]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "met"),
+    [(0, 9, [True, True]), (1, 9, [False, True]), (0, 0, [True, False])],
+    ids=["as-wanted", "we-lose", "nobody-loses"],
+)
+def test_receiver_has_to_lose_nothing_where_the_stdlib_does(
+    bench: None, ours: int, theirs: int, met: list[bool]
+) -> None:
+    import goals
+
+    receivers = {"stdlib recv": {"lost": theirs}, "Receiver": {"lost": ours}}
+    result = {"group": "keeping up", "receivers": receivers}
+    judged = goals.judged({"cases": [], "keeping_up": [result]})
+    assert [verdict.is_met for _, verdict in judged] == met
+
+
+def test_percentiles_are_delays_that_occurred(bench: None) -> None:
+    from cases.latency import percentiles
+
+    found = percentiles([number * 1000 for number in range(200, 0, -1)])
+    assert found == {"datagrams": 200, "p50_us": 100, "p99_us": 198, "max_us": 200}
+
+
+def test_account_tells_what_nobody_counted(bench: None) -> None:
+    from cases.keeping_up import Turn, account
+
+    found = account([Turn(100, 90, 7, 2, 10**9, 900), Turn(100, 100, 0, 0, 10**9, 1000)])
+    assert (found["sent"], found["received"], found["lost"]) == (200, 190, 10)
+    assert found["lost_by"] == {"kernel": 7, "ring": 2, "unknown": 1}
+    assert found["sent_per_second"] == 100
+
+
+def test_highest_rate_is_found_by_bisection(bench: None) -> None:
+    from rates import Step, highest
+
     tried = []
 
     def attempt(rate: float) -> Step:
@@ -158,7 +243,7 @@ def test_readme_is_rewritten_between_the_markers_only(results_file: Path, tmp_pa
     assert text.startswith("before\n<!-- bench:begin -->\n| case |")
     assert text.endswith(MARKED[MARKED.index("<!-- bench:end -->") :])
     assert "| recv udp4 blocking |" in text
-    assert "\noutdated" not in text
+    assert "-->\noutdated\n<!--" not in text
     assert call("report.py", "--readme", readme, results_file).returncode == 0
     assert readme.read_text(encoding="utf-8") == text
 
@@ -174,8 +259,25 @@ def test_readme_table_of_batches_has_markers_of_its_own(batches_file: Path, tmp_
     assert "| recv_batch 64 B | recvfrom |" in table
     assert "asyncio" in table
     assert "| sustained 64 B, plain sender |" in table
-    assert table.endswith("<!-- bench-batches:end -->\nafter\n")
+    assert table.endswith(MARKED[MARKED.index("<!-- bench-batches:end -->") :])
     assert call("report.py", "--readme", readme, "--check", batches_file).returncode == 0
+
+
+def test_readme_table_of_the_receiver_tells_costs_latencies_and_losses(
+    receiver_file: Path, tmp_path: Path
+) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(MARKED, encoding="utf-8")
+    assert call("report.py", "--readme", readme, receiver_file).returncode == 0
+    text = readme.read_text(encoding="utf-8")
+    kept, _, table = text.partition("<!-- bench-receiver:begin -->\n")
+    assert kept == MARKED.partition("<!-- bench-receiver:begin -->\n")[0]
+    assert table.startswith("| case | stdlib recv ns | Receiver ns |")
+    assert "| Receiver, bytes 1400 B |" in table
+    assert "| latency at 1000 datagrams/s | p50" in table
+    assert "| keeping up with 100000 datagrams/s, GIL held | sent |" in table
+    assert table.endswith("<!-- bench-receiver:end -->\nat last\n")
+    assert call("report.py", "--readme", readme, "--check", receiver_file).returncode == 0
 
 
 def test_check_fails_where_readme_and_results_differ(results_file: Path, tmp_path: Path) -> None:

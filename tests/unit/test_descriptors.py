@@ -13,6 +13,8 @@ import pytest
 
 from unit.calls import each_plain_receive
 
+pytestmark = pytest.mark.one_engine
+
 MOST = 250  # descriptors in a message; SCM_MAX_FD of the kernel is 253
 SHORT, LONG = 200, 10_000  # messages
 
@@ -29,6 +31,10 @@ messages = pytest.mark.parametrize(
 
 def count_descriptors():
     gc.collect()
+    return open_descriptors()
+
+
+def open_descriptors():
     return len(os.listdir("/proc/self/fd"))
 
 
@@ -90,7 +96,7 @@ def test_recvmsg_gives_the_caller_every_descriptor_it_opens(unix_pair, name, anc
         for level, kind, data in items:
             assert (level, kind) == (stdlib.SOL_SOCKET, stdlib.SCM_RIGHTS)
             received.frombytes(data)
-        assert count_descriptors() == before + len(received)
+        assert open_descriptors() == before + len(received)
         for fd in received:
             assert not os.get_inheritable(fd)
             os.close(fd)

@@ -16,6 +16,8 @@ import pytest
 
 import fastsock
 
+pytestmark = pytest.mark.one_engine
+
 CALLS = 50_000  # about 50 ms, many switch intervals
 SNAPSHOTS = 50
 MESSAGE_SIZE = 64

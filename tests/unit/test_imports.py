@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Importing fastsock into programs that have already changed something, and what that changes."""
 
+import pytest
+
+pytestmark = pytest.mark.one_engine
+
 
 def test_multiprocessing_imported_later_can_send_our_sockets(run_child):
     run_child("""
@@ -38,21 +42,24 @@ with fastsock.socket() as sock:
 
 def test_import_while_another_thread_imports_multiprocessing_works(run_child):
     run_child("""
-import importlib.util, sys, threading
-spec = importlib.util.find_spec("multiprocessing.reduction")
+import importlib.machinery, sys, threading
 started, resume = threading.Event(), threading.Event()
-real = type(spec.loader).exec_module
-def slow(loader, module):
+loader = importlib.machinery.SourceFileLoader
+real = loader.exec_module
+def slow(self, module):
     if module.__name__ == "multiprocessing.reduction":
         started.set()
         resume.wait(10)
-    real(loader, module)
-type(spec.loader).exec_module = slow
+    if module.__name__ == "fastsock.pickling":
+        threading.Timer(0.1, resume.set).start()
+    real(self, module)
+loader.exec_module = slow
+assert "multiprocessing.reduction" not in sys.modules
 other = threading.Thread(target=__import__, args=("multiprocessing.reduction",))
 other.start()
-started.wait(10)
-threading.Timer(0.1, resume.set).start()
+assert started.wait(10)
 import fastsock
+assert resume.is_set()
 other.join()
 from multiprocessing.reduction import ForkingPickler
 with fastsock.socket() as sock:

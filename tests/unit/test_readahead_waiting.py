@@ -20,7 +20,7 @@ from unit.many import (
     send_train,
     waits,
 )
-from unit.test_waiting_cost import WAIT, assert_waits_cheaply
+from unit.test_waiting_cost import assert_waits_cheaply
 
 IP_RECVERR = 11  # linux/in.h
 __all__ = ["ahead"]  # a fixture
@@ -92,15 +92,15 @@ def test_recv_many_reading_ahead_after_shutdown_gives_the_rest_and_then_nothing(
     assert sock.recvfrom(100) == (b"", None)
 
 
-def test_recv_reading_ahead_on_idle_socket_waits_cheaply(make_pair):
+def test_recv_reading_ahead_on_idle_socket_waits_cheaply(make_pair, wait):
     sock, _ = make_pair("udp_ipv4")
     sock.set_readahead(4)
-    sock.settimeout(WAIT)
-    assert_waits_cheaply(lambda: sock.recv(100))
+    sock.settimeout(wait)
+    assert_waits_cheaply(lambda: sock.recv(100), wait)
 
 
 @pytest.mark.parametrize("trouble", ["error_queue", "shutdown"])
-def test_recv_reading_ahead_that_poll_calls_ready_waits_cheaply(make_pair, trouble):
+def test_recv_reading_ahead_that_poll_calls_ready_waits_cheaply(make_pair, trouble, wait):
     sock, peer = make_pair("udp_ipv4")
     sock.set_readahead(4)
     if trouble == "shutdown":
@@ -111,8 +111,8 @@ def test_recv_reading_ahead_that_poll_calls_ready_waits_cheaply(make_pair, troub
         sock.send(b"nobody there")
         with pytest.raises(ConnectionRefusedError):
             sock.recv(100)
-    sock.settimeout(WAIT)
-    assert_waits_cheaply(lambda: sock.recv(100))
+    sock.settimeout(wait)
+    assert_waits_cheaply(lambda: sock.recv(100), wait)
 
 
 # Several threads that wait

@@ -12,6 +12,8 @@ import pytest
 import fastsock
 from unit.calls import each_plain_receive, outcome, recv, recvfrom, recvmsg
 
+pytestmark = pytest.mark.one_engine
+
 # Where the memory that is received into changes: stack, scratch, the result itself.
 SIZES = [1, 4095, 4096, 4097, 65_535, 65_536, 65_537, 300_000]
 LARGEST_UDP = 65_507  # bytes; 65,535 less the headers of IP and UDP

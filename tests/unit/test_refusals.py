@@ -17,7 +17,7 @@ each_refusal = pytest.mark.parametrize(
     [f"{name}:{error}" for name in refusal.NAMES for error in ERRORS]
     + [",".join(f"{name}:{error}" for name in refusal.NAMES) for error in ERRORS],
 )
-only_linux_engine = pytest.mark.skipif(
+pytestmark = pytest.mark.skipif(
     library.engine_name() != "linux",
     reason=f"the engine is {library.engine_name()}, which never makes the calls that are refused",
 )
@@ -68,12 +68,10 @@ with one, other:
 """
 
 
-@only_linux_engine
 def test_calls_on_many_messages_are_made_where_nothing_is_refused(counting):
     assert counting(SOCKETS_FIRST + " print(used())") == "(True, True)\n"
 
 
-@only_linux_engine
 @pytest.mark.parametrize("error", ERRORS)
 def test_refused_call_is_not_tried_again(counting, error):
     """Found out on no socket, before the first use."""
@@ -84,7 +82,6 @@ def test_refused_call_is_not_tried_again(counting, error):
     assert refused == "(True, False)\n"
 
 
-@only_linux_engine
 @pytest.mark.parametrize("error", ERRORS)
 def test_call_refused_later_is_tried_once_and_not_again(counting, error):
     rules = f"sendmmsg:{error},recvmmsg:{error}"
@@ -100,7 +97,6 @@ def test_call_refused_later_is_tried_once_and_not_again(counting, error):
     assert counting(SOCKETS_FIRST + program) == "1 1\n"
 
 
-@only_linux_engine
 @pytest.mark.parametrize("error", ERRORS)
 def test_segments_are_not_used_where_their_option_is_refused(counting, error):
     """A kernel without the option ignores the control message, and would merge the datagrams."""
@@ -152,10 +148,18 @@ with fastsock.socket(socket.AF_INET, socket.SOCK_DGRAM) as one, fastsock.socket(
 """)
 
 
+# Of the tests of batches and read-ahead those that make the refused calls, and all.
+CALLERS = ["test_batch.py", "test_re*_batch.py", "test_*_many.py", "test_*_many_partly.py"]
+CALLERS += ["test_readahead.py"]
+ALL = ["test_*batch*.py", "test_*many*.py", "test_readahead.py", "test_receive.py", "test_send.py"]
+
+
 @pytest.mark.timeout(90)
-def test_tests_of_batches_pass_where_many_messages_are_refused():
-    patterns = ["test_*batch*.py", "test_*many*.py", "test_readahead.py"]
-    patterns += ["test_receive.py", "test_send.py"]
+@pytest.mark.parametrize(
+    "patterns",
+    [pytest.param(CALLERS, id="callers"), pytest.param(ALL, id="all", marks=pytest.mark.long)],
+)
+def test_tests_of_batches_pass_where_many_messages_are_refused(patterns):
     files = sorted({str(file) for pattern in patterns for file in HERE.glob(pattern)})
     done = child.python(
         # When all fail that wait for something, three tell enough.

@@ -15,6 +15,8 @@ import pytest
 import fastsock
 from unit.calls import fill, outcome
 
+pytestmark = pytest.mark.one_engine
+
 LARGE = 4 << 20  # bytes; more than the kernel queues for a stream here
 PAYLOAD = bytes(range(256)) * (LARGE // 256)
 

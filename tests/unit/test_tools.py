@@ -5,6 +5,8 @@ import pytest
 
 from tools import child, faults, refusal
 
+pytestmark = pytest.mark.one_engine
+
 IMPORTS = """
 import errno, socket, struct
 from tools import faults, namespace, refusal

@@ -74,7 +74,8 @@ FSK_API int fsk_receiver_open(struct fsk_receiver **receiver, const int *fds, un
  *   timeout_ns  in   nanoseconds; 0 does not wait, FSK_FOREVER waits
  *   batch       out  borrowed until fsk_receiver_release; its bytes lie one after the other
  *
- * Returns the messages in batch, 0 at the end of all sockets (shutdown(2), or the peer has closed), or
+ * Returns the messages in batch, 0 at the end of all sockets (shutdown(2), or the peer has closed; the
+ * empty messages that a SOCK_SEQPACKET peer sent last can't be told from it), or
  *   -EAGAIN  nothing came in time
  *   -EINTR   a signal came before any message
  *   -EBADF   the receiver is closed, maybe by another thread in the course of this call

@@ -82,7 +82,17 @@ cdef extern from "fastsock/fastsock.h" nogil:
         FSK_CAPABILITY_SENDMMSG
         FSK_CAPABILITY_UDP_GRO
         FSK_CAPABILITY_UDP_SEGMENT
+        FSK_CAPABILITY_COUNT
 
+    struct fsk_capability_report:
+        bint is_built
+        bint is_probed
+        bint works
+        int error
+        const char *reason
+
+    const char *fsk_capability_name(fsk_capability capability)
+    int fsk_capability_probe(fsk_capability capability, fsk_capability_report *report)
     bint fsk_capability_works(fsk_capability capability)
 
     enum:
