@@ -105,7 +105,8 @@ def test_wrong_value_raises_value_error_with_the_cure(address, options, text):
     before = threads(), count_descriptors()
     with pytest.raises(ValueError, match=text):
         fastsock.Receiver(address, **options)
-    assert (threads(), count_descriptors()) == before
+    assert threads() <= before[0]
+    assert count_descriptors() == before[1]
 
 
 @pytest.mark.parametrize(("address", "options", "text"), WRONG_TYPES.values(), ids=WRONG_TYPES)
@@ -440,7 +441,7 @@ def test_busy_poll_asks_more_than_once_for_nothing(receive, send_to, wait_until)
     assert take(receiver, 1) == [b"x"]
 
 
-def test_stats_are_a_frozen_dataclass_readable_after_close(receive, send_to):
+def test_stats_are_a_frozen_dataclass_readable_after_close(receive, send_to, wait_until):
     receiver = receive()
     sender = send_to(receiver)
     assert receiver.stats().received == 0
@@ -449,7 +450,8 @@ def test_stats_are_a_frozen_dataclass_readable_after_close(receive, send_to):
     stats = receiver.stats()
     assert (stats.received, stats.bytes, stats.delivered, stats.queued) == (2, 10, 2, 0)
     assert 1 <= stats.largest_batch <= 2
-    assert 1 <= stats.high_water <= 2
+    assert stats.high_water <= 2
+    wait_until(lambda: receiver.stats().high_water >= 1)  # told when the thread has stored them
     assert stats.system_calls >= 1
     assert stats.kernel_drops_exact is True
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -326,7 +326,7 @@ def test_messages_of_every_size_use_the_memory(receive, send_to, wait_until, siz
     assert stats.kernel_drops == 0
     assert (count - stats.ring_drops) * (size + 64) > LEAST
     # What one system call brought has waited too, before some of it was dropped.
-    assert -stats.largest_batch <= count - stats.high_water - stats.ring_drops <= 50
+    assert -stats.largest_batch <= count - stats.high_water - stats.ring_drops <= 100
 
 
 def resident_bytes():
