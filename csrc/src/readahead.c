@@ -31,6 +31,7 @@
 enum {
     BUFFER_SIZE = FSKI_READAHEAD_BUFFER,
     STOP_ROUNDS = 16,
+    SHORT_TRAIN = 2048, /* bytes */
     LEAST_CHARGE = 256, /* bytes of a receive buffer that any datagram takes, and more (truesize) */
 };
 
@@ -62,6 +63,7 @@ struct fsk_readahead {
     bool has_gro;        /* UDP_GRO is on */
     size_t pending;      /* datagrams in all blocks */
     uint32_t per_train;  /* datagrams in the last train, 1 or more */
+    size_t train_bytes;  /* of the last train */
     uint64_t trains;     /* of several datagrams, received so far */
     struct block *first; /* the block that datagrams are taken from; the last one is never freed */
     struct block *last;
@@ -198,6 +200,7 @@ static bool read_train(struct fsk_readahead *readahead, struct train *train,
     train->flags = header->msg_flags & MSG_CTRUNC;
     measure_train(train, arrivals->packets[i].length, metadata->segment_size);
     readahead->per_train = train->left;
+    readahead->train_bytes = train->length;
     readahead->trains += train->is_coalesced;
     readahead->counts.datagrams += train->left;
     readahead->counts.bytes += train->length;
@@ -354,9 +357,12 @@ static int receive_straight(struct fsk_readahead *readahead, int fd, int flags,
     return received < 0 ? received : (int)(batch->count - before);
 }
 
-/* How many buffers to receive straight into the batch; 0: its arena has no room for as many as one
- * call should take, and copying is cheaper than more calls. */
+/* How many buffers to receive straight into the batch; 0: copying is cheaper. Short trains are copied
+ * out of the same few pages again and again, where each would lie in a page of its own; and where the
+ * arena has no room for as many as one call should take, there would be more calls. */
 static unsigned buffers_for(const struct fsk_readahead *readahead, struct fsk_batch *batch) {
+    if (readahead->train_bytes < SHORT_TRAIN)
+        return 0;
     uint32_t rows = batch->capacity - batch->count;
     uint32_t trains = (rows + readahead->per_train - 1) / readahead->per_train;
     unsigned buffers = trains < readahead->buffers ? trains : readahead->buffers;
