@@ -93,7 +93,10 @@ receiver = open_receiver(overflow="drop-oldest")
 sender = sender_to(receiver)
 def send():
     while True:
-        sender.send(b"x" * 1000)
+        try:
+            sender.send(b"x" * 1000)
+        except ConnectionRefusedError:
+            pass  # the exit has closed the receiver
 threading.Thread(target=send, daemon=True).start()
 for _ in range(3):
     batch = receiver.next_batch(5)
