@@ -15,6 +15,7 @@ from fastsock.dropin import socket
 from fastsock.endpoint import Endpoint, parse_endpoint
 from fastsock.native import observation
 from fastsock.native import receiver as _native
+from fastsock.native.descriptor import refuse_tls
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -100,6 +101,7 @@ class Intake:
     def _borrow(
         cls, lender: stdlib.socket, receive_buffer: int | None, bits: int, groups: list[Any]
     ) -> Intake:
+        refuse_tls(lender)
         if lender.family not in (stdlib.AF_INET, stdlib.AF_INET6, stdlib.AF_UNIX):
             raise ValueError(f"a Receiver takes UDP and Unix sockets, not {lender.family!r}")
         if lender.type == stdlib.SOCK_STREAM:

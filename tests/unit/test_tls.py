@@ -80,6 +80,11 @@ def test_call_on_tls_session_raises_not_implemented(tls_pair, name, arguments, t
     assert server.recv(100) == b"whole"
 
 
+def test_receiver_over_tls_session_raises_not_implemented(tls_pair):
+    with pytest.raises(NotImplementedError):
+        fastsock.Receiver(tls_pair[1])
+
+
 def test_every_call_that_carries_data_is_tried_here():
     ours = {name for name in vars(fastsock.socket) if not name.startswith("_")}
     assert ours - OTHERS == set(CALLS)

@@ -180,6 +180,11 @@ cdef object build_like(object sock, int fd):
     return built
 
 
+def refuse_tls(sock, /):
+    """Raise NotImplementedError for a socket that speaks TLS: its descriptor has no messages."""
+    refuse(sock)
+
+
 def borrowing(sock, function, *arguments, **keywords):
     """function(sock, ...), where sock may be a descriptor: that stays open, in the mode it is.
 
