@@ -173,12 +173,14 @@ cdef class MessageIterator:
 
     def __next__(self):
         cdef Messages messages = self.messages
+        cdef uint32_t row
         with cython.critical_section(messages):
             messages.check(self.fill)
             if self.row >= messages.slab.filled.count:
                 raise StopIteration
-        self.row += 1
-        return make_message(messages, self.fill, self.row - 1)
+            row = self.row  # here, as other threads may share this iterator
+            self.row += 1
+        return make_message(messages, self.fill, row)
 
 
 cdef inline Message make_message(Messages messages, uint64_t fill, uint32_t row):
