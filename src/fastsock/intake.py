@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fastsock import constants
 from fastsock.dropin import socket
 from fastsock.endpoint import Endpoint, parse_endpoint
-from fastsock.native import observation
+from fastsock.native import multicast, observation
 from fastsock.native import receiver as _native
 from fastsock.native.descriptor import refuse_tls
 
@@ -189,7 +189,7 @@ def _share(sock: socket, groups: list[Any], shards: int) -> None:
 def _set_up(sock: socket, receive_buffer: int | None, bits: int, groups: list[Any]) -> None:
     """What comes before bind, or may."""
     if groups:
-        _receive_own_groups(sock)
+        multicast.receive_own_groups(sock)
     default = sock.getsockopt(stdlib.SOL_SOCKET, stdlib.SO_RCVBUF)
     if receive_buffer is not None or (sock.family != stdlib.AF_UNIX and default < ENOUGH_BUFFER):
         _ask_for_buffer(sock, receive_buffer)
@@ -197,14 +197,6 @@ def _set_up(sock: socket, receive_buffer: int | None, bits: int, groups: list[An
         observation.enable_metadata(sock, bits)
     for group in groups:
         sock.join_group(*group)
-
-
-def _receive_own_groups(sock: socket) -> None:
-    """On Linux a socket gets every group that any socket of the host has joined."""
-    if sock.family == stdlib.AF_INET and hasattr(constants, "IP_MULTICAST_ALL"):
-        sock.setsockopt(stdlib.IPPROTO_IP, constants.IP_MULTICAST_ALL, 0)
-    elif sock.family == stdlib.AF_INET6 and hasattr(constants, "IPV6_MULTICAST_ALL"):
-        sock.setsockopt(stdlib.IPPROTO_IPV6, constants.IPV6_MULTICAST_ALL, 0)
 
 
 def _bind(sock: socket, endpoint: Endpoint, undo: ExitStack) -> None:

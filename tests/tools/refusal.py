@@ -3,8 +3,8 @@
 
     python -m tools.refusal recvmmsg:EPERM,UDP_GRO:ENOSYS -- command arguments ...
 
-runs the command under the filter. What can be refused: recvmmsg, sendmmsg, and by UDP_GRO or
-UDP_SEGMENT both setsockopt and getsockopt of that option; other options are not touched.
+runs the command under the filter. What can be refused: recvmmsg, sendmmsg, and by the name of one
+of OPTIONS both setsockopt and getsockopt of that option; other options are not touched.
 
 A filter never goes away: what it refuses it refuses to every thread and process that this thread
 starts from then on.
@@ -29,9 +29,9 @@ ARCHITECTURES = {
         {"recvmmsg": 243, "sendmmsg": 269, "setsockopt": 208, "getsockopt": 209},
     ),
 }
-SOL_UDP = 17
-OPTIONS = {"UDP_SEGMENT": 103, "UDP_GRO": 104}
-NAMES = ("recvmmsg", "sendmmsg", *OPTIONS)
+# Level and number; an old kernel without one of them answers ENOPROTOOPT.
+OPTIONS = {"UDP_SEGMENT": (17, 103), "UDP_GRO": (17, 104), "IPV6_MULTICAST_ALL": (41, 29)}
+NAMES = ("recvmmsg", "sendmmsg", "UDP_SEGMENT", "UDP_GRO")  # those of capabilities
 
 # linux/prctl.h, linux/seccomp.h, linux/bpf_common.h
 PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 22, 38, 2
@@ -64,8 +64,10 @@ def parse(rules):
     pairs = []
     for rule in rules.split(","):
         name, _, error = rule.partition(":")
-        if name not in NAMES or error not in errno.errorcode.values():
-            raise ValueError(f"not of the form name:ERRNO, with a name of {NAMES}: {rule!r}")
+        if name not in (*NAMES, *OPTIONS) or error not in errno.errorcode.values():
+            raise ValueError(
+                f"not of the form name:ERRNO, with a name of {(*NAMES, *OPTIONS)}: {rule!r}"
+            )
         pairs.append((name, getattr(errno, error)))
     return pairs
 
@@ -81,8 +83,9 @@ def assemble(pairs):
     for name, error in pairs:
         refuse = [instruction(RETURN, SECCOMP_RET_ERRNO | error)]
         if name in OPTIONS:
-            refuse = [*unless(OPTION, OPTIONS[name], skip=1), *refuse]
-            refuse = [*unless(LEVEL, SOL_UDP, skip=len(refuse)), *refuse]
+            level, option = OPTIONS[name]
+            refuse = [*unless(OPTION, option, skip=1), *refuse]
+            refuse = [*unless(LEVEL, level, skip=len(refuse)), *refuse]
         calls = ("setsockopt", "getsockopt") if name in OPTIONS else (name,)
         for call in calls:
             program += [*unless(NUMBER, numbers[call], skip=len(refuse)), *refuse]

@@ -241,6 +241,7 @@ cdef extern from "fastsock/fastsock.h" nogil:
                            const fsk_address *source)
     int fsk_multicast_leave(int fd, const fsk_address *group, unsigned interface,
                             const fsk_address *source)
+    int fsk_multicast_only_joined(int fd, int family)
 
     # The system's constants that the calls compare with (sys/socket.h, netinet/in.h).
     enum:

@@ -16,6 +16,7 @@ from fastsock.native.errors cimport raise_error
 from fastsock.native.libfastsock cimport (
     AF_INET, AF_INET6, AF_UNIX, SOCK_DGRAM, fsk_address, fsk_address_is_multicast,
     fsk_address_parse_host, fsk_multicast_join, fsk_multicast_leave,
+    fsk_multicast_only_joined,
 )
 
 
@@ -76,6 +77,16 @@ cdef class Methods:
         """
         require_udp(self, "leave_group")
         change(False, number(self), family_of(self), group, interface, source)
+
+
+def receive_own_groups(sock):
+    """Give a UDP socket only the groups that it joins itself, where the system can.
+
+    Linux else gives it those of the whole machine. IPv6: Linux 4.20; before that they stay.
+    """
+    cdef int result = fsk_multicast_only_joined(number(sock), family_of(sock))
+    if result < 0 and result != -EOPNOTSUPP:
+        raise_error(result)
 
 
 cdef int join(int fd, int family, object group, object interface, object source) except -1:
