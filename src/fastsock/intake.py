@@ -109,11 +109,17 @@ class Intake:
                 "a stream has no messages; receive with recv and cut them by a framing, such as a "
                 "length prefix"
             )
+        is_udp = lender.type == stdlib.SOCK_DGRAM and lender.proto in (0, stdlib.IPPROTO_UDP)
+        if lender.family != stdlib.AF_UNIX and not is_udp:
+            what = f"{lender.type!r} of protocol {lender.proto}"
+            raise ValueError(f"a Receiver takes UDP, not {what}; receive with recv_batch")
         with ExitStack() as undo:
             duplicate = lender.dup()
             sock = undo.enter_context(
                 socket(lender.family, lender.type, lender.proto, duplicate.detach())
             )
+            # A default timeout has made the file non-blocking, and so the lender.
+            sock.settimeout(lender.gettimeout())
             if lender.type == stdlib.SOCK_SEQPACKET:
                 sock.getpeername()  # ENOTCONN: there is nobody to receive from
             taken = cls([sock], bits, lender)
