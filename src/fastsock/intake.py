@@ -46,6 +46,7 @@ class Intake:
 
     def __init__(self, sockets: list[socket], metadata: int, lender: Any = None) -> None:
         self.sockets = sockets
+        self._descriptors: list[int] = []
         self.metadata = metadata
         self.is_borrowed = lender is not None
         self.family = sockets[0].family
@@ -145,14 +146,17 @@ class Intake:
         return [Intake([sock], self.metadata) for sock in sockets]
 
     def descriptors(self) -> list[int]:
-        """Hand over the descriptors; what else there is to undo stays for ``close()``."""
+        """The descriptors. Who takes them empties the list; what is left ``close()`` closes."""
         sockets, self.sockets = self.sockets, []
-        return [sock.detach() for sock in sockets]
+        self._descriptors = [sock.detach() for sock in sockets]
+        return self._descriptors
 
     def close(self) -> None:
         """Close what was not handed over, and undo the rest. More than once."""
         for sock in self.sockets:
             sock.close()
+        while self._descriptors:
+            os.close(self._descriptors.pop())
         self._undo.close()
 
     def __str__(self) -> str:

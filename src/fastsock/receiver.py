@@ -79,6 +79,8 @@ class Receiver(_native.Receiver):
         An argument is out of range, or the socket has no messages.
     OSError
         As ``bind``; EBUSY: the socket reads ahead. PermissionError: priority.
+    RuntimeError
+        No thread can be started.
 
     Warns
     -----
@@ -135,11 +137,8 @@ class Receiver(_native.Receiver):
                     f"overflow must be one of {', '.join(OVERFLOWS)}, not {overflow!r}"
                 )
             cpus = _cpus(cpu, len(taken.sockets))
-            fds = taken.descriptors()
-            for fd in fds:
-                undo.callback(os.close, fd)
             self._open(
-                fds,
+                taken.descriptors(),
                 memory,
                 OVERFLOWS.index(overflow),
                 bool(gro),
@@ -239,8 +238,9 @@ _open_receivers: weakref.WeakSet[Receiver] = weakref.WeakSet()
 @atexit.register
 def _close_all() -> None:
     """End the waits of daemon threads, and remove the paths, before the interpreter goes."""
-    for receiver in list(_open_receivers):
-        receiver.close()
+    with ExitStack() as stack:  # one that fails must not keep the others open
+        for receiver in list(_open_receivers):
+            stack.callback(receiver.close)
 
 
 def open_shards(address: Any, shards: int, **options: Any) -> tuple[Receiver, ...]:
@@ -294,6 +294,7 @@ def _cpus(cpu: int | Sequence[int] | None, count: int) -> list[int]:
 def _in_range(name: str, value: int | None, most: int) -> int:
     if value is None:
         return 0
+    value = index(value)
     if not 0 <= value <= most:
         raise ValueError(f"{name} must be 0 to {most}, not {value}")
     return value

@@ -12,7 +12,7 @@ cimport cython
 import os
 
 from cpython.exc cimport PyErr_CheckSignals
-from libc.errno cimport EAGAIN, EBADF, ECHILD, EINTR
+from libc.errno cimport EAGAIN, EBADF, EBUSY, ECHILD, EINTR, EPERM
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
@@ -54,7 +54,9 @@ cdef class Receiver:
 
     def _open(self, list fds, size_t memory, int overflow, bint gro, bint keeps_sockets,
               unsigned metadata, list cpus, int priority, unsigned busy_poll_us):
-        """Begin to receive from fds, which are the receiver's to close if this succeeds."""
+        """Begin to receive from fds. If this succeeds they are the receiver's to close, and the
+        list is empty: a signal's exception right after this call must not close them twice.
+        """
         cdef fsk_receiver_options options
         cdef int numbers[FSK_RECEIVER_SHARDS]
         cdef int affinities[FSK_RECEIVER_SHARDS]
@@ -79,9 +81,10 @@ cdef class Receiver:
         options.key = random_key()
         result = fsk_receiver_open(&lender.receiver, numbers, len(fds), &options)
         if result < 0:
-            raise_error(result)
+            raise_refusal(result)
         self.owner = os.getpid()
         self.lender = lender
+        fds.clear()
 
     def __dealloc__(self):
         # The views of the memory may live on, but the thread has nobody to receive for.
@@ -241,9 +244,25 @@ cdef class Receiver:
         if lender is not None:
             with nogil:
                 result = fsk_receiver_close(lender.receiver)
+        if result == -EBUSY:
+            raise OSError(EBUSY, "trains of datagrams came too fast to switch UDP_GRO off in "
+                          "order; the receiver is closed, but the socket may give one train as a "
+                          "datagram: close it, and borrow one with gro=False")
         if result < 0:
             self.fail(result)
 
     def _is_own(self):
         """Whether this process opened it."""
         return self.lender is not None and self.owner == os.getpid()
+
+
+cdef int raise_refusal(int result) except -1:
+    """Raise what fsk_receiver_open has refused, with the cure where it is not plain."""
+    if result == -EPERM:
+        raise OSError(EPERM, "priority: this process may not have real-time threads; it takes "
+                      "CAP_SYS_NICE or RLIMIT_RTPRIO")
+    if result == -EAGAIN:
+        # As OSError(EAGAIN) it would be the BlockingIOError of a call that does not wait.
+        raise RuntimeError("can't start the receive thread: raise the limit of processes "
+                           "(RLIMIT_NPROC, or pids.max of the container)")
+    raise_error(result)
