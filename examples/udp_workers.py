@@ -25,10 +25,15 @@ def work(port, stop):
             sys.exit(f"udp_workers: 127.0.0.1:{port}: {error.strerror}")
         receiver = fastsock.Receiver(sock)
         threading.Thread(target=lambda: stop.wait() and receiver.close(), daemon=True).start()
-        print(f"Listening on 127.0.0.1:{port}", flush=True)
+        say(f"Listening on 127.0.0.1:{port}")
         for batch in receiver:
             del batch  # here goes the work
-        print(receiver.stats(), flush=True)
+        say(receiver.stats())
+
+
+def say(text):
+    """Print a line by one write, as the workers share the output."""
+    print(f"{text}\n", end="", flush=True)
 
 
 def main():

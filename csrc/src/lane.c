@@ -265,10 +265,10 @@ static bool take_turn(struct fski_lane *lane) {
     lane->events = 0;
     if (received > 0 || received == -EINTR)
         return true;
-    if (is_passing(received)) {
+    if (received < 0)
         count(&lane->errors, 1);
+    if (is_passing(received))
         return true;
-    }
     atomic_store(&lane->result, received == 0 ? FSKI_LANE_END : (int)received);
     fski_bell_ring(lane->consumer, true);
     return false;
@@ -330,7 +330,7 @@ void fski_lane_release(struct fski_lane *lane, struct fsk_batch *batch, bool may
         fski_bell_ring(&lane->bell, false);
 }
 
-/* Buffers after which what is in the kernel's queue must have come during the call. */
+/* Calls after which what is in the kernel's queue must have come meanwhile. */
 static size_t drain_limit(int fd) {
     int bytes = 0;
     socklen_t size = sizeof bytes;

@@ -233,12 +233,10 @@ static ssize_t fill_last(struct fsk_readahead *readahead, int fd, int flags) {
     struct fski_metadata metadata;
     struct train train;
     size_t before = readahead->pending;
-    struct fski_slots slots = {
-        .memory = readahead->last->memory,
-        .size = BUFFER_SIZE,
-        .count = readahead->last->buffers,
-        .has_control = true,
-    };
+    struct fski_slots slots = {.memory = readahead->last->memory,
+                               .size = BUFFER_SIZE,
+                               .count = readahead->last->buffers,
+                               .has_control = true};
     int received = fski_arrivals_receive(&arrivals, fd, &slots, flags);
     readahead->counts.system_calls++;
     if (received < 0)
@@ -332,12 +330,10 @@ static int receive_straight(struct fsk_readahead *readahead, int fd, int flags,
     struct fski_metadata metadata;
     struct train train;
     uint32_t before = batch->count;
-    struct fski_slots slots = {
-        .memory = batch->arena + batch->used,
-        .size = BUFFER_SIZE,
-        .count = buffers,
-        .has_control = true,
-    };
+    struct fski_slots slots = {.memory = batch->arena + batch->used,
+                               .size = BUFFER_SIZE,
+                               .count = buffers,
+                               .has_control = true};
     int received = fski_arrivals_receive(&arrivals, fd, &slots, flags);
     *is_last = received < (int)buffers;
     for (int i = 0; i < received; i++) {
@@ -357,9 +353,8 @@ static int receive_straight(struct fsk_readahead *readahead, int fd, int flags,
     return received < 0 ? received : (int)(batch->count - before);
 }
 
-/* How many buffers to receive straight into the batch; 0: copying is cheaper. Short trains are copied
- * out of the same few pages again and again, where each would lie in a page of its own; and where the
- * arena has no room for as many as one call should take, there would be more calls. */
+/* How many buffers to receive straight into the batch; 0: copying is cheaper. Straight, short trains
+ * would lie in a page each, and an arena without room for a whole call's would take more calls. */
 static unsigned buffers_for(const struct fsk_readahead *readahead, struct fsk_batch *batch) {
     if (readahead->train_bytes < SHORT_TRAIN)
         return 0;
@@ -375,9 +370,9 @@ static unsigned buffers_for(const struct fsk_readahead *readahead, struct fsk_ba
 static int receive_some(struct fsk_readahead *readahead, int fd, int flags, struct fsk_batch *batch,
                         bool *is_last) {
     unsigned buffers = buffers_for(readahead, batch);
+    uint32_t before = batch->count;
     if (buffers > 0)
         return receive_straight(readahead, fd, flags, batch, buffers, is_last);
-    uint32_t before = batch->count;
     ssize_t filled = fill_last(readahead, fd, flags);
     if (filled < 0)
         return (int)filled;

@@ -24,9 +24,6 @@ enum {
 #endif
 enum { FSKI_MEMINFO_DROPS = 8, FSKI_MEMINFO_COUNT = 9 }; /* linux/sock_diag.h */
 
-#ifndef SO_RCVBUFFORCE
-#define SO_RCVBUFFORCE 33 /* Linux 2.6.14 */
-#endif
 #ifndef SO_BUSY_POLL
 #define SO_BUSY_POLL 46 /* Linux 3.11 */
 #endif

@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import os
 import socket as stdlib
-import sys
-import warnings
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from fastsock import constants
+from fastsock import receive_buffer as buffer
 from fastsock.dropin import socket
 from fastsock.endpoint import Endpoint, parse_endpoint
 from fastsock.native import multicast, observation
@@ -20,11 +18,7 @@ from fastsock.native.descriptor import refuse_tls
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-ENOUGH_BUFFER = 4 << 20  # bytes that are asked for where the system's default is less
 METADATA = ("timestamp", "destination", "hop_limit", "tos")  # bits, in the C library's order
-
-# Linux doubles what is asked for, as its own bookkeeping comes out of the same budget.
-_BOOKKEEPING = 2 if sys.platform == "linux" else 1
 
 
 class Intake:
@@ -51,9 +45,7 @@ class Intake:
         self.is_borrowed = lender is not None
         self.family = sockets[0].family
         self.name = sockets[0].getsockname()
-        self.receive_buffer = min(
-            sock.getsockopt(stdlib.SOL_SOCKET, stdlib.SO_RCVBUF) for sock in sockets
-        )
+        self.receive_buffer = min(buffer.size_of(sock) for sock in sockets)
         self._undo = ExitStack()
         if lender is None:
             self._undo.callback(_remove_path, _path_of(self.family, self.name))
@@ -133,8 +125,9 @@ class Intake:
                 sock.join_group(*group)
                 taken._undo.callback(_leave_group, lender, group)
             if receive_buffer is not None:
-                taken._undo.callback(_restore_buffer, lender, taken.receive_buffer)
-                taken.receive_buffer = _ask_for_buffer(sock, receive_buffer)
+                taken._undo.callback(buffer.restore, lender, taken.receive_buffer)
+                buffer.ask(sock, receive_buffer, by_force=True)
+                taken.receive_buffer = buffer.size_of(sock)
             undo.pop_all()
         return taken
 
@@ -200,9 +193,10 @@ def _set_up(sock: socket, receive_buffer: int | None, bits: int, groups: list[An
     """What comes before bind, or may."""
     if groups:
         multicast.receive_own_groups(sock)
-    default = sock.getsockopt(stdlib.SOL_SOCKET, stdlib.SO_RCVBUF)
-    if receive_buffer is not None or (sock.family != stdlib.AF_UNIX and default < ENOUGH_BUFFER):
-        _ask_for_buffer(sock, receive_buffer)
+    if receive_buffer is not None:
+        buffer.ask(sock, receive_buffer, by_force=True)
+    elif buffer.is_small(sock):
+        buffer.ask(sock, buffer.ENOUGH, by_force=False)
     if bits:
         observation.enable_metadata(sock, bits)
     for group in groups:
@@ -252,48 +246,3 @@ def _restore_metadata(lender: stdlib.socket, before: int) -> None:
 def _leave_group(lender: stdlib.socket, group: tuple[Any, ...]) -> None:
     if lender.fileno() >= 0:
         socket.leave_group(lender, *group)  # of the standard library's sockets too
-
-
-def _ask_for_buffer(sock: socket, wanted: int | None) -> int:
-    """Ask for a receive buffer; by force only when the user named a size. Returns what there is."""
-    asked = ENOUGH_BUFFER if wanted is None else wanted
-    if not 1 <= asked <= 0x7FFFFFFF // _BOOKKEEPING:
-        raise ValueError(f"receive_buffer must be 1 to {0x7FFFFFFF // _BOOKKEEPING}, not {asked}")
-    _set_buffer(sock, asked, by_force=wanted is not None)
-    given = sock.getsockopt(stdlib.SOL_SOCKET, stdlib.SO_RCVBUF)
-    if given < asked * _BOOKKEEPING:
-        _warn_of_buffer(given // _BOOKKEEPING, asked)
-    return given
-
-
-def _set_buffer(sock: stdlib.socket, size: int, *, by_force: bool) -> None:
-    try:
-        if not by_force or not hasattr(constants, "SO_RCVBUFFORCE"):
-            raise PermissionError
-        sock.setsockopt(stdlib.SOL_SOCKET, constants.SO_RCVBUFFORCE, size)
-    except PermissionError:
-        sock.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_RCVBUF, size)
-
-
-def _restore_buffer(lender: stdlib.socket, before: int) -> None:
-    if lender.fileno() >= 0:
-        _set_buffer(lender, before // _BOOKKEEPING, by_force=True)
-
-
-_has_warned = False
-
-
-def _warn_of_buffer(given: int, asked: int) -> None:
-    global _has_warned
-    if _has_warned:
-        return
-    _has_warned = True
-    cure = "raise the system's limit"
-    if sys.platform == "linux":
-        cure = f"as root: sysctl -w net.core.rmem_max={asked}"
-    warnings.warn(
-        f"the system gives {given} bytes of receive buffer of the {asked} asked for, so datagrams "
-        f"may be lost in bursts; {cure}",
-        RuntimeWarning,
-        stacklevel=6,
-    )

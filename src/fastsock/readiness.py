@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import select
 import sys
@@ -84,6 +83,8 @@ async def readable(descriptor: int) -> None:
 
 
 async def _duplicate_readable(descriptor: int) -> None:
+    import asyncio  # here: it takes ssl along, which a program without a loop may not want
+
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:

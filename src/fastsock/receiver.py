@@ -62,7 +62,7 @@ class Receiver(_native.Receiver):
         "timestamp", "destination", "hop_limit", "tos": as ``socket.set_metadata``.
     groups : iterable, optional
         Multicast groups to join: "239.1.2.3", or (group, interface), or (group, interface, source),
-        as ``socket.join_group``. The socket then gets these groups only.
+        as ``socket.join_group``. A socket that is opened here then gets these groups only.
     shards : int, optional
         Sockets on the same address (SO_REUSEPORT), each with a thread and a part of the memory; the
         kernel spreads senders over them. The order is kept within a shard. See `open_shards`.

@@ -54,4 +54,5 @@ class ReceiverStats:
     """Batches taken of which a view still lives. When they are many, the receiver lacks their
     memory: copy what is to be kept."""
     errors: int
-    """Errors that a socket reported and receiving went on after, such as a peer's ICMP message."""
+    """Errors that a socket reported, such as a peer's ICMP message. Receiving goes on after them,
+    but for one that makes the socket useless: its shard then receives nothing more."""

@@ -11,7 +11,7 @@ import warnings
 import pytest
 
 import fastsock
-from fastsock import constants, intake
+from fastsock import constants, receive_buffer
 from tools import child
 from unit.many import numbered, send_all, send_train, take_all
 from unit.receiving import (
@@ -349,8 +349,9 @@ def test_groups_of_a_borrowed_socket_are_left(receive, closing):
 
 @pytest.fixture
 def unwarned(monkeypatch):
-    monkeypatch.setattr(intake, "_has_warned", False)
-    monkeypatch.delattr(constants, "SO_RCVBUFFORCE")  # as for a process without CAP_NET_ADMIN
+    monkeypatch.setattr(receive_buffer, "_has_warned", False)
+    # What a process without CAP_NET_ADMIN is left with.
+    monkeypatch.setattr(receive_buffer, "_SO_RCVBUFFORCE", stdlib.SO_RCVBUF)
 
 
 def test_buffer_that_the_system_does_not_give_warns_once_and_tells_the_line(unwarned, closing):

@@ -112,8 +112,9 @@ struct fsk_receiver_stats {
     uint64_t truncated;      /* messages longer than 64 KiB, which were cut */
     uint64_t control_truncated;
     uint64_t descriptors; /* that came along and were closed */
-    uint64_t errors;      /* that a socket reported and receiving went on after, such as ICMP's */
-    unsigned pinned;      /* batches not yet given back */
+    uint64_t
+        errors; /* that a socket reported: ICMP's, after which receiving goes on, or its last */
+    unsigned pinned; /* batches not yet given back */
 };
 
 /* Any thread, also after fsk_receiver_close. Returns 0, -EINVAL or -ECHILD. */
@@ -121,7 +122,7 @@ FSK_API int fsk_receiver_stats(struct fsk_receiver *receiver, struct fsk_receive
 
 /*
  * End the threads and every wait, count what is left as discarded, and close the sockets. Any thread,
- * more than once. Batches stay valid.
+ * more than once; a second call does not wait for the first to end. Batches stay valid.
  *
  * Returns 0, or -EBUSY when the sockets are kept and trains came so fast that UDP_GRO could not be
  * switched off in order: a train that is on its way will be received as one datagram.
