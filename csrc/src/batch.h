@@ -28,10 +28,14 @@ static inline size_t fski_batch_room(const struct fsk_batch *batch) {
     return (size_t)batch->capacity * batch->max_message - batch->used;
 }
 
-/* Whether the arena has room for a message of length bytes after the last one. */
+/* Whether the arena has room for so many bytes after the last message. */
+static inline bool fski_batch_has_room(const struct fsk_batch *batch, size_t bytes) {
+    return bytes <= ((const struct fski_batch *)batch)->arena_size - batch->used;
+}
+
+/* Whether it has room for what is kept of a message of length bytes. */
 static inline bool fski_batch_fits(const struct fsk_batch *batch, size_t length) {
-    size_t stored = length < batch->max_message ? length : batch->max_message;
-    return stored <= ((const struct fski_batch *)batch)->arena_size - batch->used;
+    return fski_batch_has_room(batch, length < batch->max_message ? length : batch->max_message);
 }
 
 /* How the memory of a batch is cut. */

@@ -6,13 +6,8 @@
  *   as one buffer of up to 64 KiB with that size as control data. The train was made before it was
  *   queued; the size is told to whoever receives it while the option is on. Received after it is off,
  *   the train comes as one datagram and nobody knows how to cut it.
- *   While the option is off, a train that arrives is cut before it is queued. A processor that has
- *   looked at the option before may queue one a little later: udp_queue_rcv_skb.
  * What follows
- *   Every buffer needs 64 KiB, or a train would be truncated.
- *   To stop: switch off; while something is queued that may be a train, switch on again, take it with
- *   its size, and switch off. Then let every processor finish what it has begun, and look once more.
- *   It is done when that look finds no train; where trains don't stop coming it is given up.
+ *   Every buffer needs 64 KiB, or a train would be truncated. How to stop: readahead_stop.c.
  */
 #include <fastsock/readahead.h>
 
@@ -30,9 +25,7 @@
 
 enum {
     BUFFER_SIZE = FSKI_READAHEAD_BUFFER,
-    STOP_ROUNDS = 16,
-    SHORT_TRAIN = 2048, /* bytes */
-    LEAST_CHARGE = 256, /* bytes of a receive buffer that any datagram takes, and more (truesize) */
+    SHORT = 2048, /* bytes of a datagram */
 };
 
 struct train {
@@ -64,7 +57,6 @@ struct fsk_readahead {
     size_t pending;      /* datagrams in all blocks */
     uint32_t per_train;  /* datagrams in the last train, 1 or more */
     size_t train_bytes;  /* of the last train */
-    uint64_t trains;     /* of several datagrams, received so far */
     struct block *first; /* the block that datagrams are taken from; the last one is never freed */
     struct block *last;
     struct fski_readahead_counts counts;
@@ -201,7 +193,8 @@ static bool read_train(struct fsk_readahead *readahead, struct train *train,
     measure_train(train, arrivals->packets[i].length, metadata->segment_size);
     readahead->per_train = train->left;
     readahead->train_bytes = train->length;
-    readahead->trains += train->is_coalesced;
+    readahead->counts.buffers++;
+    readahead->counts.trains += train->is_coalesced;
     readahead->counts.datagrams += train->left;
     readahead->counts.bytes += train->length;
     readahead->counts.truncated += train->length > BUFFER_SIZE;
@@ -227,8 +220,7 @@ static void put_train(struct fsk_readahead *readahead, const struct train *train
     readahead->pending += kept->left;
 }
 
-/* Receives into the last block, which is empty. Returns datagrams; 0: the end; -errno. */
-static ssize_t fill_last(struct fsk_readahead *readahead, int fd, int flags) {
+ssize_t fski_readahead_fill_last(struct fsk_readahead *readahead, int fd, int flags) {
     struct fski_arrivals arrivals;
     struct fski_metadata metadata;
     struct train train;
@@ -249,10 +241,21 @@ static ssize_t fill_last(struct fsk_readahead *readahead, int fd, int flags) {
     return (ssize_t)(readahead->pending - before);
 }
 
+int fski_readahead_grow(struct fsk_readahead *readahead) {
+    if (readahead->last->count == 0)
+        return 0;
+    struct block *block = new_block(FSK_READAHEAD_BUFFERS);
+    if (block == NULL)
+        return -ENOMEM;
+    readahead->last->next = block;
+    readahead->last = block;
+    return 0;
+}
+
 ssize_t fsk_readahead_fill(struct fsk_readahead *readahead, int fd, int flags) {
     if (readahead->pending > 0)
         return (ssize_t)readahead->pending;
-    return fill_last(readahead, fd, flags);
+    return fski_readahead_fill_last(readahead, fd, flags);
 }
 
 /* What the rows of a train have in common. */
@@ -285,6 +288,18 @@ static uint32_t take_rows(struct train *train, struct fsk_batch *batch, const st
     return taken;
 }
 
+/* Copies all that is left of a train to the end of the arena, at once. Returns false when the batch has
+ * no room for it, or keeps less of each datagram. */
+static bool copy_train(struct train *train, struct fsk_batch *batch) {
+    unsigned char *end = batch->arena + batch->used;
+    if (train->left > batch->capacity - batch->count || first_length(train) > batch->max_message ||
+        !fski_batch_has_room(batch, train->length))
+        return false;
+    memcpy(end, train->data, train->length);
+    train->data = end;
+    return true;
+}
+
 uint32_t fski_readahead_move(struct fsk_readahead *readahead, struct fsk_batch *batch) {
     struct fski_metadata metadata;
     uint32_t before = batch->count;
@@ -299,7 +314,8 @@ uint32_t fski_readahead_move(struct fsk_readahead *readahead, struct fsk_batch *
             fski_metadata_read(train->control, train->control_length, &metadata);
             rows.metadata = &metadata;
         }
-        readahead->pending -= take_rows(train, batch, &rows, true);
+        bool is_copied = !copy_train(train, batch);
+        readahead->pending -= take_rows(train, batch, &rows, is_copied);
         if (train->left == 0)
             drop_train(readahead);
     }
@@ -353,17 +369,18 @@ static int receive_straight(struct fsk_readahead *readahead, int fd, int flags,
     return received < 0 ? received : (int)(batch->count - before);
 }
 
-/* How many buffers to receive straight into the batch; 0: copying is cheaper. Straight, short trains
- * would lie in a page each, and an arena without room for a whole call's would take more calls. */
+/* How many buffers to receive straight into the batch; 0: its arena has no room for one, or copying is
+ * cheaper, as datagrams that are short and come singly would lie in a page each. */
 static unsigned buffers_for(const struct fsk_readahead *readahead, struct fsk_batch *batch) {
-    if (readahead->train_bytes < SHORT_TRAIN)
+    if (readahead->per_train == 1 && readahead->train_bytes < SHORT)
         return 0;
     uint32_t rows = batch->capacity - batch->count;
     uint32_t trains = (rows + readahead->per_train - 1) / readahead->per_train;
-    unsigned buffers = trains < readahead->buffers ? trains : readahead->buffers;
-    if (fski_batch_room(batch) / BUFFER_SIZE < buffers)
+    unsigned wanted = trains < readahead->buffers ? trains : readahead->buffers;
+    if (fski_batch_room(batch) / BUFFER_SIZE < wanted)
         fski_batch_compact(batch);
-    return fski_batch_room(batch) / BUFFER_SIZE < buffers ? 0 : buffers;
+    size_t room = fski_batch_room(batch) / BUFFER_SIZE;
+    return room < wanted ? (unsigned)room : wanted;
 }
 
 /* One system call's worth; the queue is empty. is_last is out: nothing more was queued. */
@@ -373,7 +390,7 @@ static int receive_some(struct fsk_readahead *readahead, int fd, int flags, stru
     uint32_t before = batch->count;
     if (buffers > 0)
         return receive_straight(readahead, fd, flags, batch, buffers, is_last);
-    ssize_t filled = fill_last(readahead, fd, flags);
+    ssize_t filled = fski_readahead_fill_last(readahead, fd, flags);
     if (filled < 0)
         return (int)filled;
     *is_last = readahead->last->count < readahead->last->buffers;
@@ -400,8 +417,15 @@ int fsk_readahead_receive(struct fsk_readahead *readahead, int fd, int flags,
     return (int)(batch->count - before);
 }
 
-static int set_gro(int fd, int value) {
-    return fski_setsockopt(fd, FSKI_SOL_UDP, FSKI_UDP_GRO, &value, sizeof value);
+int fski_readahead_set_gro(struct fsk_readahead *readahead, int fd, int value) {
+    int result = fski_setsockopt(fd, FSKI_SOL_UDP, FSKI_UDP_GRO, &value, sizeof value);
+    if (result >= 0)
+        readahead->has_gro = value != 0;
+    return result;
+}
+
+bool fski_readahead_has_gro(const struct fsk_readahead *readahead) {
+    return readahead->has_gro;
 }
 
 int fsk_readahead_start(struct fsk_readahead *readahead, int fd) {
@@ -409,92 +433,10 @@ int fsk_readahead_start(struct fsk_readahead *readahead, int fd) {
         return -EOPNOTSUPP;
     if (!fsk_capability_works(FSK_CAPABILITY_UDP_GRO))
         return 0;
-    int result = set_gro(fd, 1);
+    int result = fski_readahead_set_gro(readahead, fd, 1);
     if (result >= 0)
         fski_capability_set(FSK_CAPABILITY_UDP_GRO, FSKI_WORKS);
     else if (fski_is_refusal(result) || result == -ENOPROTOOPT || result == -EOPNOTSUPP)
         fski_capability_set(FSK_CAPABILITY_UDP_GRO, FSKI_REFUSED);
-    readahead->has_gro = result >= 0;
     return readahead->has_gro;
-}
-
-/* 1 when the kernel holds a datagram, 0 when it does not, or -errno of a pending error. */
-static int has_more(int fd) {
-    ssize_t result = fski_recv(fd, NULL, 0, MSG_PEEK | MSG_DONTWAIT);
-    return result >= 0 ? 1 : result == -EAGAIN ? 0 : (int)result;
-}
-
-/* Make the last block an empty one. */
-static int grow(struct fsk_readahead *readahead) {
-    if (readahead->last->count == 0)
-        return 0;
-    struct block *block = new_block(FSK_READAHEAD_BUFFERS);
-    if (block == NULL)
-        return -ENOMEM;
-    readahead->last->next = block;
-    readahead->last = block;
-    return 0;
-}
-
-/* Buffers after which what is in the kernel's queue must have come during the call: all that fit into
- * it, and some. */
-static size_t stop_limit(int fd) {
-    int bytes = 0;
-    socklen_t size = sizeof bytes;
-    fski_getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, &size);
-    return (size_t)bytes / LEAST_CHARGE + 4096;
-}
-
-/* Moves what the kernel holds to the end of the queue; left is of buffers. */
-static int drain(struct fsk_readahead *readahead, int fd, size_t *left) {
-    ssize_t filled = 1;
-    while (filled > 0) {
-        if (grow(readahead) < 0)
-            return -ENOMEM;
-        filled = fill_last(readahead, fd, MSG_DONTWAIT);
-        if (readahead->last->count > *left)
-            return -EBUSY;
-        *left -= readahead->last->count;
-    }
-    return filled == -EAGAIN ? 0 : (int)filled;
-}
-
-/* Take all that may be trains while UDP_GRO is off, and leave it off; on an error it is on. */
-static int take_trains(struct fsk_readahead *readahead, int fd, size_t *left) {
-    int result = has_more(fd);
-    while (result > 0) {
-        set_gro(fd, 1);
-        result = drain(readahead, fd, left);
-        if (result >= 0)
-            result = set_gro(fd, 0);
-        if (result < 0)
-            return result;
-        result = has_more(fd);
-    }
-    if (result < 0)
-        set_gro(fd, 1);
-    return result;
-}
-
-int fsk_readahead_stop(struct fsk_readahead *readahead, int fd) {
-    size_t left = stop_limit(fd);
-    if (!readahead->has_gro)
-        return 0; /* plain datagrams may wait in the kernel, behind the queue's */
-    int result = set_gro(fd, 0);
-    if (result < 0)
-        return result;
-    result = take_trains(readahead, fd, &left);
-    for (int round = 0; result >= 0 && round < STOP_ROUNDS; round++) {
-        uint64_t trains = readahead->trains;
-        fski_engine()->settle();
-        result = take_trains(readahead, fd, &left);
-        if (result >= 0 && readahead->trains == trains) {
-            readahead->has_gro = false;
-            return 0;
-        }
-    }
-    if (result < 0)
-        return result;
-    set_gro(fd, 1);
-    return -EBUSY;
 }

@@ -16,6 +16,8 @@ struct fski_readahead_counts {
     uint64_t truncated; /* datagrams that were longer than a buffer */
     uint64_t control_truncated;
     uint64_t descriptors; /* that were sent along, and have been closed */
+    uint64_t buffers;     /* filled by the kernel */
+    uint64_t trains;      /* of them those with several datagrams */
 };
 
 /* Bytes of memory of a queue. */
@@ -31,5 +33,15 @@ const struct fski_readahead_counts *fski_readahead_counts(const struct fsk_reada
  * Returns the rows appended.
  */
 uint32_t fski_readahead_move(struct fsk_readahead *readahead, struct fsk_batch *batch);
+
+/* Receive into the last block, which is empty. Returns datagrams, 0 at the end, or -errno. */
+ssize_t fski_readahead_fill_last(struct fsk_readahead *readahead, int fd, int flags);
+
+/* Make the last block an empty one. Returns 0 or -ENOMEM. */
+int fski_readahead_grow(struct fsk_readahead *readahead);
+
+/* Switch UDP_GRO on or off, and know it. Returns 0 or -errno. */
+int fski_readahead_set_gro(struct fsk_readahead *readahead, int fd, int value);
+bool fski_readahead_has_gro(const struct fsk_readahead *readahead);
 
 #endif
