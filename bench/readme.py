@@ -72,7 +72,7 @@ def _batches(results: Results) -> list[str]:
             ours = f"{result['peers']['fastsock']['wall_ns']['median']:,.0f} ns"
             lines += [
                 "",
-                f"Datagram protocols in the same run, a datagram: {told}; `recv_batch` {ours}.",
+                f"Datagram protocols, {result['name']}, a datagram: {told}; `recv_batch` {ours}.",
             ]
     return lines
 
