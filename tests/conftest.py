@@ -80,6 +80,11 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+def pytest_unconfigure():
+    """Let the interpreter's end find it, or a leak sanitizer would."""
+    gc.unfreeze()
+
+
 @pytest.fixture(
     params=[pytest.param(0.4, id="short"), pytest.param(1.0, id="second", marks=pytest.mark.long)]
 )

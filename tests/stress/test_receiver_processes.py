@@ -40,7 +40,9 @@ def is_in_poll(thread):
 
 def run(program, *arguments, deadline=20):
     text = COMMON + program
-    done = child.python("-c", text, *map(str, arguments), deadline=deadline)
+    arguments = map(str, arguments)
+    environment = child.NO_LEAK_SEARCH
+    done = child.python("-c", text, *arguments, environment=environment, deadline=deadline)
     assert (done.returncode, done.stderr) == (0, ""), done
     return done.stdout
 

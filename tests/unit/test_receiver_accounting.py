@@ -362,7 +362,8 @@ def test_stalled_consumer_costs_no_memory_and_resumes(receive, send_to, overflow
     receiver = receive(memory=4 * LEAST, overflow=overflow)
     sender = send_to(receiver)
     sent, growth = stall(sender, seconds)
-    assert growth < limit  # bytes a second, after all memory has been used once
+    if "asan" not in os.environ.get("LD_PRELOAD", ""):  # which keeps what is freed
+        assert growth < limit  # bytes a second, after all memory has been used once
     stats = receiver.stats()
     assert is_whole(stats)
     assert (stats.delivered, stats.pinned) == (0, 0)
