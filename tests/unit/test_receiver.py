@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Receiver: its arguments, its calls, and the batches it gives."""
 
+import contextlib
 import dataclasses
 import errno
 import gc
@@ -255,7 +256,8 @@ def test_descriptor_stays_readable_after_a_call_that_waited(
         left = len(senders) - len(task.result())
         while left > 0:
             assert poller.poll(5000)
-            left -= len(receiver.next_batch(0))
+            with contextlib.suppress(BlockingIOError):  # the thread may be adding to the block
+                left -= len(receiver.next_batch(0))
         assert receiver.stats().delivered == number * len(senders)
 
 
