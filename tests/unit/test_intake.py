@@ -303,6 +303,10 @@ def test_path_is_not_removed_by_a_child(tmp_path):
     program = f"""
 import os, sys, fastsock
 receiver = fastsock.Receiver({str(path)!r})
+# A fork while the thread starts would leave a sanitizer's locks held in the child.
+with fastsock.socket(fastsock.AF_UNIX, fastsock.SOCK_DGRAM) as sender:
+    sender.sendto(b"x", {str(path)!r})
+assert len(receiver.next_batch(5)) == 1
 for end in (receiver.close, sys.exit, lambda: os._exit(0)):
     if (process := os.fork()) == 0:
         end()
