@@ -31,3 +31,9 @@ void fski_bell_silence(struct fski_bell *bell) {
     while (fski_read(bell->poll_fd, rung, sizeof rung) == (ssize_t)sizeof rung) {
     }
 }
+
+void fski_bell_wait(struct fski_bell *bell) {
+    struct pollfd watched = {.fd = bell->poll_fd, .events = POLLIN};
+    fski_poll(&watched, 1, -1);
+    fski_bell_silence(bell);
+}

@@ -31,6 +31,9 @@ void fski_bell_arm(struct fski_bell *bell);
 /* Any thread. Whether armed or not with is_forced. */
 void fski_bell_ring(struct fski_bell *bell, bool is_forced);
 
+/* The waiting thread: wait until the bell is rung, or a signal comes, and silence it. */
+void fski_bell_wait(struct fski_bell *bell);
+
 /* The waiting thread: the descriptor is no longer readable, until the bell is rung again. */
 void fski_bell_silence(struct fski_bell *bell);
 

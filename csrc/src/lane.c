@@ -17,9 +17,6 @@
 #include "socket.h"
 #include "uapi.h"
 
-/* Bytes of a receive buffer that any message takes, and more (truesize). */
-enum { LEAST_CHARGE = 256 };
-
 static void count(fski_counter *counter, uint64_t more) {
     uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
     atomic_store_explicit(counter, value + more, memory_order_release);
@@ -88,14 +85,12 @@ int fski_lane_open(struct fski_lane *lane, int fd, size_t memory,
 
 /* Waits until the consumer gives a block back. Returns it, or -1 when the lane is to stop. */
 static int wait_for_block(struct fski_lane *lane) {
-    struct pollfd watched = {.fd = lane->bell.poll_fd, .events = POLLIN};
     while (!atomic_load_explicit(&lane->is_stopping, memory_order_relaxed)) {
         fski_bell_arm(&lane->bell);
         int block = fski_ring_take(&lane->blocks.ring);
         if (block >= 0)
             return block;
-        fski_poll(&watched, 1, -1);
-        fski_bell_silence(&lane->bell);
+        fski_bell_wait(&lane->bell);
     }
     return -1;
 }
@@ -276,11 +271,8 @@ static bool take_turn(struct fski_lane *lane) {
 
 /* Waits until all lanes have been opened. */
 static void wait_for_start(struct fski_lane *lane) {
-    struct pollfd watched = {.fd = lane->bell.poll_fd, .events = POLLIN};
-    while (!atomic_load(&lane->may_receive) && !atomic_load(&lane->is_stopping)) {
-        fski_poll(&watched, 1, -1);
-        fski_bell_silence(&lane->bell);
-    }
+    while (!atomic_load(&lane->may_receive) && !atomic_load(&lane->is_stopping))
+        fski_bell_wait(&lane->bell);
 }
 
 static void *run(void *argument) {
@@ -330,14 +322,6 @@ void fski_lane_release(struct fski_lane *lane, struct fsk_batch *batch, bool may
         fski_bell_ring(&lane->bell, false);
 }
 
-/* Calls after which what is in the kernel's queue must have come meanwhile. */
-static size_t drain_limit(int fd) {
-    int bytes = 0;
-    socklen_t size = sizeof bytes;
-    fski_getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, &size);
-    return (size_t)bytes / LEAST_CHARGE + 4096;
-}
-
 /* Counts the messages of the queue as discarded. */
 static void discard(struct fski_lane *lane) {
     publish_counts(lane);
@@ -348,7 +332,7 @@ static void discard(struct fski_lane *lane) {
 /* Switches UDP_GRO off. An error of the network may stand before any message. */
 static int stop_gro(struct fski_lane *lane) {
     int result = fsk_readahead_stop(lane->readahead, lane->fd);
-    for (size_t left = drain_limit(lane->fd); left > 0 && is_passing(result); left--)
+    for (size_t left = fski_socket_queue_limit(lane->fd); left > 0 && is_passing(result); left--)
         result = fsk_readahead_stop(lane->readahead, lane->fd);
     return result;
 }
@@ -362,7 +346,7 @@ static int drain(struct fski_lane *lane) {
         return result;
     }
     discard(lane);
-    for (size_t left = drain_limit(lane->fd); left > 0; left--) {
+    for (size_t left = fski_socket_queue_limit(lane->fd); left > 0; left--) {
         ssize_t received = fetch(lane);
         discard(lane);
         if (received <= 0 && !is_passing(received))

@@ -41,7 +41,7 @@ struct fski_lane {
     fski_counter delivered; /* the consumer counts */
     fski_counter taken;     /* blocks, by the consumer */
     fski_counter returned;  /* blocks, by any thread */
-    fski_counter drops;     /* the kernel's count widened, less drops_before */
+    fski_counter drops;     /* the kernel's, widened; drops_before of them came before the lane */
     uint64_t drops_before;
 };
 

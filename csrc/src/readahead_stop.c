@@ -14,25 +14,14 @@
 #include "engine.h"
 #include "kernel.h"
 #include "readahead.h"
+#include "socket.h"
 
-enum {
-    ROUNDS = 16,
-    LEAST_CHARGE = 256, /* bytes of a receive buffer that any datagram takes, and more (truesize) */
-};
+enum { ROUNDS = 16 };
 
 /* 1 when the kernel holds a datagram, 0 when it does not, or -errno of a pending error. */
 static int has_more(int fd) {
     ssize_t result = fski_recv(fd, NULL, 0, MSG_PEEK | MSG_DONTWAIT);
     return result >= 0 ? 1 : result == -EAGAIN ? 0 : (int)result;
-}
-
-/* Buffers after which what is in the kernel's queue must have come during the call: all that fit into
- * it, and some. */
-static size_t stop_limit(int fd) {
-    int bytes = 0;
-    socklen_t size = sizeof bytes;
-    fski_getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, &size);
-    return (size_t)bytes / LEAST_CHARGE + 4096;
 }
 
 /* Moves what the kernel holds to the end of the queue; left is of buffers. */
@@ -70,7 +59,7 @@ static int take_trains(struct fsk_readahead *readahead, int fd, size_t *left) {
 }
 
 int fsk_readahead_stop(struct fsk_readahead *readahead, int fd) {
-    size_t left = stop_limit(fd);
+    size_t left = fski_socket_queue_limit(fd);
     if (!fski_readahead_has_gro(readahead))
         return 0; /* plain datagrams may wait in the kernel, behind the queue's */
     int result = fski_readahead_set_gro(readahead, fd, 0);

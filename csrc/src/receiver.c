@@ -131,6 +131,11 @@ static int ended(struct fsk_receiver *receiver) {
     return all;
 }
 
+/* Whether the consumer has something to learn. */
+static bool has_news(struct fsk_receiver *receiver) {
+    return has_queued(receiver) || ended(receiver) != 0 || atomic_load(&receiver->is_closed);
+}
+
 /* Makes the descriptor that was handed out tell the truth, also when this call has silenced it with
  * more to come: it is readable, or armed with nothing queued. */
 static void set_readable(struct fsk_receiver *receiver) {
@@ -139,14 +144,14 @@ static void set_readable(struct fsk_receiver *receiver) {
     if (!has_queued(receiver))
         fski_bell_silence(&receiver->bell);
     fski_bell_arm(&receiver->bell);
-    if (has_queued(receiver) || ended(receiver) != 0 || atomic_load(&receiver->is_closed))
+    if (has_news(receiver))
         fski_bell_ring(&receiver->bell, false);
 }
 
 /* Returns 1 when there may be something, 0 when the time is over, or -EINTR. */
 static int wait(struct fsk_receiver *receiver, int64_t timeout_ns) {
     fski_bell_arm(&receiver->bell);
-    if (has_queued(receiver) || ended(receiver) != 0 || atomic_load(&receiver->is_closed))
+    if (has_news(receiver))
         return 1;
     int result = fsk_socket_wait(receiver->bell.poll_fd, FSK_WAIT_READABLE, timeout_ns);
     if (result > 0)
@@ -201,7 +206,7 @@ int fsk_receiver_fd(struct fsk_receiver *receiver) {
         return result;
     atomic_store(&receiver->is_watched, true);
     fski_bell_arm(&receiver->bell);
-    if (has_queued(receiver) || ended(receiver) != 0)
+    if (has_news(receiver))
         fski_bell_ring(&receiver->bell, false);
     leave(receiver);
     return receiver->bell.poll_fd;

@@ -166,6 +166,13 @@ bool fski_socket_is_internet(int fd) {
     return family == AF_INET || family == AF_INET6;
 }
 
+size_t fski_socket_queue_limit(int fd) {
+    enum { LEAST_CHARGE = 256 }; /* bytes that any message takes of it, and more (truesize) */
+    int bytes = 0;
+    fsk_socket_option(fd, SOL_SOCKET, SO_RCVBUF, &bytes);
+    return (size_t)bytes / LEAST_CHARGE + 4096;
+}
+
 int fski_socket_type(int fd) {
     int type = 0;
     int result = fsk_socket_option(fd, SOL_SOCKET, SO_TYPE, &type);

@@ -10,12 +10,19 @@ import socket as _stdlib
 import typing as _typing
 
 if _typing.TYPE_CHECKING:
+    from fastsock.capability import Capability as Capability
+    from fastsock.capability import capabilities as capabilities
+
     # Of two imports of a name mypy keeps the first, Python the last.
     from fastsock.dropin import create_connection as create_connection
     from fastsock.dropin import create_server as create_server
     from fastsock.dropin import fromfd as fromfd
     from fastsock.dropin import socket as socket
     from fastsock.dropin import socketpair as socketpair
+    from fastsock.native.receiver import ReceivedBatch as ReceivedBatch
+    from fastsock.receiver import Receiver as Receiver
+    from fastsock.receiver import open_shards as open_shards
+    from fastsock.stats import ReceiverStats as ReceiverStats
 
 from socket import *  # type: ignore[assignment]
 
@@ -29,8 +36,6 @@ from fastsock.batch import recvfrom_many as recvfrom_many
 from fastsock.batch import send_many as send_many
 from fastsock.batch import send_segments as send_segments
 from fastsock.batch import sendto_many as sendto_many
-from fastsock.capability import Capability as Capability
-from fastsock.capability import capabilities as capabilities
 from fastsock.constants import *
 from fastsock.dropin import create_connection, create_server, fromfd, socket, socketpair
 from fastsock.inplace import install as install
@@ -39,29 +44,31 @@ from fastsock.inplace import uninstall as uninstall
 from fastsock.native import library as _library
 from fastsock.native.errors import CapabilityError as CapabilityError
 from fastsock.native.errors import StaleMessageError as StaleMessageError
-from fastsock.native.receiver import ReceivedBatch as ReceivedBatch
 from fastsock.pickling import register as _register
 from fastsock.readiness import wait_readable as wait_readable
-from fastsock.receiver import Receiver as Receiver
-from fastsock.receiver import open_shards as open_shards
-from fastsock.stats import ReceiverStats as ReceiverStats
+
+# Imported when they are first asked for: what they stand on takes longer to import than all the
+# rest, and a program that has only changed its import line does not want it.
+_LATER = {
+    "Capability": "fastsock.capability",
+    "ReceivedBatch": "fastsock.native.receiver",
+    "Receiver": "fastsock.receiver",
+    "ReceiverStats": "fastsock.stats",
+    "capabilities": "fastsock.capability",
+    "open_shards": "fastsock.receiver",
+}
 
 __implements__ = ("socket", "create_connection", "create_server", "fromfd", "socketpair")
 __imports__ = tuple(name for name in _stdlib.__all__ if name not in __implements__)
 __adds__ = (
+    *_LATER,
     "Batch",
-    "Capability",
     "CapabilityError",
     "Message",
-    "ReceivedBatch",
-    "Receiver",
-    "ReceiverStats",
     "StaleMessageError",
     "accept_many",
-    "capabilities",
     "install",
     "installed",
-    "open_shards",
     "recv_batch",
     "recv_many",
     "recvfrom_many",
@@ -88,6 +95,12 @@ if not _typing.TYPE_CHECKING:
         from fastsock.dropin import _fallback_socketpair
 
     def __getattr__(name):
+        if name in _LATER:
+            import importlib
+
+            found = getattr(importlib.import_module(_LATER[name]), name)
+            globals()[name] = found
+            return found
         # Names outside the standard library's __all__ that programs use all the same:
         # _GLOBAL_DEFAULT_TIMEOUT, EBADF, SocketIO. Hidden from type checkers, which would otherwise
         # take every misspelt name for one of them.

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from fastsock import receive_buffer as buffer
+from fastsock.bound_path import path_of, remove_path
 from fastsock.dropin import socket
 from fastsock.endpoint import Endpoint, parse_endpoint
 from fastsock.native import multicast, observation
@@ -48,7 +49,7 @@ class Intake:
         self.receive_buffer = min(buffer.size_of(sock) for sock in sockets)
         self._undo = ExitStack()
         if lender is None:
-            self._undo.callback(_remove_path, _path_of(self.family, self.name))
+            self._undo.callback(remove_path, path_of(self.family, self.name))
 
     @classmethod
     def open(
@@ -210,32 +211,7 @@ def _bind(sock: socket, endpoint: Endpoint, undo: ExitStack) -> None:
         if error.errno is None:
             raise  # the standard library's own: the path is too long
         raise OSError(error.errno, f"{error.strerror}: {endpoint}") from None
-    undo.callback(_remove_path, _path_of(sock.family, sock.getsockname()))
-
-
-_Path = tuple[str, int, int, int]
-
-
-def _path_of(family: int, name: Any) -> _Path | None:
-    """The path that a socket's bind has just made: where, which file, and by which process."""
-    if family != stdlib.AF_UNIX or not name or isinstance(name, bytes):
-        return None  # an abstract name is bytes
-    path = os.path.abspath(name)
-    status = os.lstat(path)
-    return path, status.st_dev, status.st_ino, os.getpid()
-
-
-def _remove_path(made: _Path | None) -> None:
-    """Remove it if it is still the same, and ours."""
-    if made is None:
-        return
-    path, device, inode, process = made
-    try:
-        status = os.lstat(path)
-        if (status.st_dev, status.st_ino, os.getpid()) == (device, inode, process):
-            os.unlink(path)
-    except OSError:
-        pass  # somebody was first, or has taken the right to away from us
+    undo.callback(remove_path, path_of(sock.family, sock.getsockname()))
 
 
 def _restore_metadata(lender: stdlib.socket, before: int) -> None:

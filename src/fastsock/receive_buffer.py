@@ -7,12 +7,13 @@ import socket as stdlib
 import sys
 import warnings
 
+from fastsock.native.receiver import set_receive_buffer
+
 ENOUGH = 4 << 20  # bytes that are asked for where the system's default is less
 
 # Linux doubles what is asked for, as its own bookkeeping comes out of the same budget.
 _BOOKKEEPING = 2 if sys.platform == "linux" else 1
 _MOST = 0x7FFFFFFF // _BOOKKEEPING
-_SO_RCVBUFFORCE = 33  # Linux 2.6.14
 _has_warned = False
 
 
@@ -33,8 +34,7 @@ def ask(sock: stdlib.socket, size: int, *, by_force: bool) -> None:
     """
     if not 1 <= size <= _MOST:
         raise ValueError(f"receive_buffer must be 1 to {_MOST}, not {size}")
-    _set(sock, size, by_force=by_force)
-    given = size_of(sock)
+    given = set_receive_buffer(sock.fileno(), size, by_force)
     if given < size * _BOOKKEEPING:
         _warn(given // _BOOKKEEPING, size)
 
@@ -42,17 +42,7 @@ def ask(sock: stdlib.socket, size: int, *, by_force: bool) -> None:
 def restore(sock: stdlib.socket, before: int) -> None:
     """Make it as it was, if sock is still open; before is of `size_of`."""
     if sock.fileno() >= 0:
-        _set(sock, before // _BOOKKEEPING, by_force=True)
-
-
-def _set(sock: stdlib.socket, size: int, *, by_force: bool) -> None:
-    if by_force and sys.platform == "linux":
-        try:
-            sock.setsockopt(stdlib.SOL_SOCKET, _SO_RCVBUFFORCE, size)
-            return
-        except PermissionError:
-            pass
-    sock.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_RCVBUF, size)
+        set_receive_buffer(sock.fileno(), before // _BOOKKEEPING, True)
 
 
 def _warn(given: int, asked: int) -> None:

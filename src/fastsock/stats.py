@@ -12,47 +12,66 @@ class ReceiverStats:
 
     Always ``received == delivered + ring_drops + queued + discarded``. And ``sent == received +
     kernel_drops`` when ``kernel_drops_exact``: with ``gro=False``, or while nothing is dropped.
+
+    Attributes
+    ----------
+    received : int
+        Messages taken from the kernel.
+    bytes : int
+        Bytes of the messages received.
+    system_calls : int
+        Receiving system calls, those that found nothing included.
+    largest_batch : int
+        Messages that one system call brought at most.
+    high_water : int
+        Messages that ever waited for the consumer at once (of several shards the sum). When it
+        comes near what ``memory`` holds, the consumer is about to be too slow.
+    kernel_drops : int
+        Dropped by the kernel, as its own receive buffer was full. Give the receive thread a larger
+        ``receive_buffer``, a CPU of its own (``cpu``) or a ``priority``, or use ``shards``. With
+        ``overflow="block"``: the consumer is too slow.
+    kernel_drops_exact : bool
+        False: ``kernel_drops`` is a lower bound, as a train of datagrams (GRO) counts once, or the
+        system does not count them at all.
+    ring_drops : int
+        Dropped as the consumer was too slow and ``memory`` full. Give it more ``memory`` for longer
+        bursts, or do less for each message: use the columns of the batch.
+    delivered : int
+        Given to the consumer.
+    queued : int
+        Wait for the consumer now.
+    discarded : int
+        Left when the receiver was closed, the kernel's queue included. Take what is queued before
+        ``close()`` if it matters.
+    truncated : int
+        Unix datagrams longer than 64 KiB, cut (``Batch.TRUNCATED``). Send smaller ones.
+    control_truncated : int
+        Messages with more control data than there is room for. Switch off what the receiver did
+        not ask for, such as SO_PASSCRED.
+    fds_refused : int
+        Descriptors that a Unix peer sent along, and that were closed. Receive from such a peer with
+        ``recv_fds``.
+    pinned : int
+        Batches taken of which a view still lives. When they are many, the receiver lacks their
+        memory: copy what is to be kept.
+    errors : int
+        Errors that a socket reported, such as a peer's ICMP message. Receiving goes on after them,
+        but for one that makes the socket useless: its shard then receives nothing more.
     """
 
     received: int
-    """Messages taken from the kernel."""
     bytes: int
-    """Bytes of the messages received."""
     system_calls: int
-    """Receiving system calls, those that found nothing included."""
     largest_batch: int
-    """Messages that one system call brought at most."""
     high_water: int
-    """Messages that ever waited for the consumer at once (of several shards the sum). When it comes
-    near what ``memory`` holds, the consumer is about to be too slow."""
     kernel_drops: int
-    """Dropped by the kernel, as its own receive buffer was full. Give the receive thread a larger
-    ``receive_buffer``, a CPU of its own (``cpu``) or a ``priority``, or use ``shards``. With
-    ``overflow="block"``: the consumer is too slow."""
     kernel_drops_exact: bool
-    """False: ``kernel_drops`` is a lower bound, as a train of datagrams (GRO) counts once, or the
-    system does not count them at all."""
     ring_drops: int
-    """Dropped as the consumer was too slow and ``memory`` full. Give it more ``memory`` for longer
-    bursts, or do less for each message: use the columns of the batch."""
     delivered: int
-    """Given to the consumer."""
     queued: int
-    """Wait for the consumer now."""
     discarded: int
-    """Left when the receiver was closed, the kernel's queue included. Take what is queued before
-    ``close()`` if it matters."""
     truncated: int
-    """Unix datagrams longer than 64 KiB, cut (``Batch.TRUNCATED``). Send smaller ones."""
     control_truncated: int
-    """Messages with more control data than there is room for. Switch off what the receiver did not
-    ask for, such as SO_PASSCRED."""
     fds_refused: int
-    """Descriptors that a Unix peer sent along, and that were closed. Receive from such a peer with
-    ``recv_fds``."""
     pinned: int
-    """Batches taken of which a view still lives. When they are many, the receiver lacks their
-    memory: copy what is to be kept."""
     errors: int
-    """Errors that a socket reported, such as a peer's ICMP message. Receiving goes on after them,
-    but for one that makes the socket useless: its shard then receives nothing more."""

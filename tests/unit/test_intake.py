@@ -356,7 +356,8 @@ def test_groups_of_a_borrowed_socket_are_left(receive, closing):
 def unwarned(monkeypatch):
     monkeypatch.setattr(receive_buffer, "_has_warned", False)
     # What a process without CAP_NET_ADMIN is left with.
-    monkeypatch.setattr(receive_buffer, "_SO_RCVBUFFORCE", stdlib.SO_RCVBUF)
+    ask = receive_buffer.set_receive_buffer
+    monkeypatch.setattr(receive_buffer, "set_receive_buffer", lambda *sizes: ask(*sizes[:2], False))
 
 
 def test_buffer_that_the_system_does_not_give_warns_once_and_tells_the_line(unwarned, closing):

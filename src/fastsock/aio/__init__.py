@@ -97,8 +97,8 @@ async def create_datagram_endpoint(
         choices = await _choices(loop, local_addr, remote_addr, family, proto, flags)
         own, address = await _open(loop, choices, reuse_port, allow_broadcast)
     try:
-        read_ahead(own)
         protocol = protocol_factory()
+        read_ahead(own)
         transport = DatagramTransport(loop, own, protocol, address, original)
     except BaseException:
         if own is not sock:

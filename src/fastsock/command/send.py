@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import socket as stdlib
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import fastsock
+from fastsock.bound_path import path_of, remove_path
 from fastsock.command import outgoing, printing
 from fastsock.command.console import Console, speed
 from fastsock.command.ending import ExitCode, Failure, Interrupted, Stopping
@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 
     from fastsock.endpoint import Endpoint
 
-FULL_QUEUE_WAIT = (
-    0.001  # seconds until a full queue of an interface, which nothing tells of, is tried
-)
+# Seconds until a full queue of an interface, which nothing tells of, is tried again.
+FULL_QUEUE_WAIT = 0.001
 
 
 def run(options: Namespace, stopping: Stopping) -> int:
@@ -107,8 +106,7 @@ def _connected(address: Endpoint, local: Endpoint | None) -> Iterator[fastsock.s
                 sock.bind(local.address)
             except OSError as error:
                 raise Failure(f"{local}: {error.strerror or error}") from None
-            if local.family == stdlib.AF_UNIX and os.fsencode(local.address)[0] != 0:
-                stack.callback(os.unlink, local.address)
+            stack.callback(remove_path, path_of(sock.family, sock.getsockname()))
         try:
             sock.connect(address.address)
         except OSError as error:

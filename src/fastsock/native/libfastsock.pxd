@@ -232,6 +232,7 @@ cdef extern from "fastsock/fastsock.h" nogil:
     enum:
         FSK_HUNG_UP
 
+    int fsk_socket_set_receive_buffer(int fd, int size, bint force)
     int fsk_socket_wait_either(int fd, int other, int64_t timeout_ns)
     int fsk_socket_is_blocking(int fd)
     int fsk_socket_receive_low_water(int fd)

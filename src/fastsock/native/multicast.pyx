@@ -60,7 +60,7 @@ cdef class Methods:
         is 0. Source: RFC 3678, MCAST_JOIN_GROUP and MCAST_JOIN_SOURCE_GROUP.
         """
         require_udp(self, "join_group")
-        join(number(self), family_of(self), group, interface, source)
+        change(True, number(self), family_of(self), group, interface, source)
 
     def leave_group(self, group, interface=None, source=None):
         """Undo ``join_group`` with the same arguments.
@@ -87,11 +87,6 @@ def receive_own_groups(sock):
     cdef int result = fsk_multicast_only_joined(number(sock), family_of(sock))
     if result < 0 and result != -EOPNOTSUPP:
         raise_error(result)
-
-
-cdef int join(int fd, int family, object group, object interface, object source) except -1:
-    """As the method, on a UDP socket of AF_INET or AF_INET6."""
-    return change(True, fd, family, group, interface, source)
 
 
 cdef int change(bint joins, int fd, int family, object group, object interface,

@@ -8,6 +8,8 @@ from fastsock.native.messages import Messages
 LEAST_MEMORY: int
 MOST_SHARDS: int
 
+def set_receive_buffer(fd: int, size: int, by_force: bool, /) -> int: ...
+
 @final
 class ReceivedBatch(Messages): ...
 

@@ -21,7 +21,7 @@ from fastsock.native.errors cimport raise_error
 from fastsock.native.libfastsock cimport (
     FSK_RECEIVER_MEMORY, FSK_RECEIVER_SHARDS, fsk_batch, fsk_receiver_close, fsk_receiver_fd,
     fsk_receiver_next, fsk_receiver_open, fsk_receiver_options, fsk_receiver_stats,
-    fsk_receiver_stats_t,
+    fsk_receiver_stats_t, fsk_socket_set_receive_buffer,
 )
 from fastsock.native.messages cimport Messages
 from fastsock.native.slab cimport Lender, lent_slab
@@ -30,6 +30,14 @@ from fastsock.native.waiting cimport make_way, now_ns
 
 LEAST_MEMORY = FSK_RECEIVER_MEMORY
 MOST_SHARDS = FSK_RECEIVER_SHARDS
+
+
+def set_receive_buffer(int fd, int size, bint by_force, /):
+    """Ask for a receive buffer; the bytes that there are now, as SO_RCVBUF reads."""
+    cdef int result = fsk_socket_set_receive_buffer(fd, size, by_force)
+    if result < 0:
+        raise_error(result)
+    return result
 
 
 @cython.final
