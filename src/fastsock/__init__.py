@@ -19,6 +19,9 @@ if _typing.TYPE_CHECKING:
     from fastsock.dropin import fromfd as fromfd
     from fastsock.dropin import socket as socket
     from fastsock.dropin import socketpair as socketpair
+    from fastsock.native.framing import Delimiter as Delimiter
+    from fastsock.native.framing import FixedSize as FixedSize
+    from fastsock.native.framing import LengthPrefix as LengthPrefix
     from fastsock.native.receiver import ReceivedBatch as ReceivedBatch
     from fastsock.receiver import Receiver as Receiver
     from fastsock.receiver import open_shards as open_shards
@@ -43,6 +46,8 @@ from fastsock.inplace import installed as installed
 from fastsock.inplace import uninstall as uninstall
 from fastsock.native import library as _library
 from fastsock.native.errors import CapabilityError as CapabilityError
+from fastsock.native.errors import FrameError as FrameError
+from fastsock.native.errors import IncompleteFrameError as IncompleteFrameError
 from fastsock.native.errors import StaleMessageError as StaleMessageError
 from fastsock.pickling import register as _register
 from fastsock.readiness import wait_readable as wait_readable
@@ -51,6 +56,9 @@ from fastsock.readiness import wait_readable as wait_readable
 # rest, and a program that has only changed its import line does not want it.
 _LATER = {
     "Capability": "fastsock.capability",
+    "Delimiter": "fastsock.native.framing",
+    "FixedSize": "fastsock.native.framing",
+    "LengthPrefix": "fastsock.native.framing",
     "ReceivedBatch": "fastsock.native.receiver",
     "Receiver": "fastsock.receiver",
     "ReceiverStats": "fastsock.stats",
@@ -64,6 +72,8 @@ __adds__ = (
     *_LATER,
     "Batch",
     "CapabilityError",
+    "FrameError",
+    "IncompleteFrameError",
     "Message",
     "StaleMessageError",
     "accept_many",

@@ -16,6 +16,35 @@ class StaleMessageError(RuntimeError):
     __module__ = "fastsock"
 
 
+class FrameError(OSError):
+    """What a peer sent is no frame by the framing's rules; the stream can't be cut any further.
+
+    ``errno`` is EMSGSIZE for a frame longer than ``max_frame``, EBADMSG for a header that is no
+    length. ``offset`` tells where the frame begins, in bytes of the stream.
+    """
+
+    __module__ = "fastsock"
+
+    def __init__(self, code, text, offset):
+        super().__init__(code, text)
+        self.offset = offset
+
+
+class IncompleteFrameError(EOFError):
+    """The stream ended inside a frame.
+
+    ``partial`` is what came of it, its header included; ``missing`` tells how many bytes it lacks,
+    or at least lacks where its length is not known.
+    """
+
+    __module__ = "fastsock"
+
+    def __init__(self, text, partial, missing):
+        super().__init__(text)
+        self.partial = partial
+        self.missing = missing
+
+
 cdef int raise_error(long result) except -1:
     """Raise the OSError of a negative result; Python picks the subclass by errno."""
     cdef char text[256]

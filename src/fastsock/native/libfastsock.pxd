@@ -265,3 +265,41 @@ cdef extern from "fastsock/fastsock.h" nogil:
     uint16_t ntohs(uint16_t number)
     uint32_t ntohl(uint32_t number)
     uint32_t htonl(uint32_t number)
+
+    enum:
+        FSK_FRAME_MAX
+        FSK_DELIMITER_MAX
+        FSK_FRAME_HEADER_MAX
+
+    enum fsk_framing_kind:
+        FSK_FRAMING_LENGTH
+        FSK_FRAMING_VARINT
+        FSK_FRAMING_DELIMITER
+        FSK_FRAMING_FIXED
+
+    struct fsk_framing:
+        size_t size
+        fsk_framing_kind kind
+        uint32_t max_frame
+        uint8_t header_size
+        bint little_endian
+        bint includes_header
+        bint keeps_delimiter
+        uint8_t delimiter_size
+        unsigned char delimiter[64]
+        uint32_t frame_size
+
+    struct fsk_cut:
+        uint64_t offset
+        size_t searched
+        uint64_t missing
+
+    int fsk_framing_check(const fsk_framing *framing)
+    ssize_t fsk_framing_cut(const fsk_framing *framing, fsk_cut *cut, const unsigned char *data,
+                            size_t *start, size_t end, uint64_t *offsets, uint32_t *lengths,
+                            size_t capacity)
+    int fsk_framing_check_frame(const fsk_framing *framing, const void *data, size_t length)
+    size_t fsk_framing_encoded_size(const fsk_framing *framing, size_t length)
+    size_t fsk_framing_header(const fsk_framing *framing, size_t length, unsigned char *header)
+    size_t fsk_framing_encode(const fsk_framing *framing, const void *data, size_t length,
+                              unsigned char *encoded)
