@@ -32,6 +32,21 @@
  *     write_fd, and is no longer when they have been read. Both never wait and are closed on exec; they
  *     may be the same. Returns 0 or -errno, with nothing left open.
  *
+ * open_poller(poller), close_poller(poller)
+ *     Makes an empty set of descriptors, and lets go of one; neither touches the descriptors. Returns 0
+ *     or -errno. After fork the child may only close it.
+ *
+ * watch(poller, fd, before, after, token)
+ *     Changes what is waited for on fd from before to after, bits of FSKI_READABLE and FSKI_WRITABLE.
+ *     before FSKI_UNWATCHED: fd is new; after FSKI_UNWATCHED: it leaves the set, which must come before
+ *     its close, as another process may have it too. With 0 it is told of only when it is broken.
+ *     Returns 0 or -errno; to leave or to change never fails for want of memory.
+ *
+ * poll(poller, ready, count, timeout_ms)
+ *     Waits until at least one is ready, at most timeout_ms, -1 for ever. What stays ready is told
+ *     again, and when more are ready than count, others come first the next time. Returns the number of
+ *     ready filled, 0 when the time is over, or -errno: -EINTR.
+ *
  * has(capability)
  *     Whether this engine can have it, as far as is known without a socket. Asked
  *     only of calls and offloads: up to FSK_CAPABILITY_UDP_SEGMENT.
@@ -48,6 +63,11 @@
 
 #include <fastsock/capability.h>
 
+#include "poller.h"
+
+/* In place of events: fd is not in the set. */
+#define FSKI_UNWATCHED (~0u)
+
 /* One message of many: struct mmsghdr, which not every system has. */
 struct fski_packet {
     struct msghdr header;
@@ -61,6 +81,12 @@ struct fski_engine {
     int (*send)(int fd, struct fski_packet *packets, unsigned count, int flags);
     void (*settle)(void);
     int (*open_bell)(int *poll_fd, int *write_fd);
+    int (*open_poller)(struct fski_poller *poller);
+    void (*close_poller)(struct fski_poller *poller);
+    int (*watch)(struct fski_poller *poller, int fd, unsigned before, unsigned after,
+                 uint64_t token);
+    int (*poll)(struct fski_poller *poller, struct fski_ready *ready, unsigned count,
+                int timeout_ms);
     bool (*has)(enum fsk_capability capability);
     int (*probe)(enum fsk_capability call);
 };

@@ -9,6 +9,8 @@
  *   with one can wait for ever.
  *   A datagram is received in an RCU read-side section; membarrier's global command (4.3) waits for
  *   all that have begun: synchronize_rcu.
+ *   epoll keeps a descriptor for as long as any process has the file, so closing ours may not take it
+ *   out of the set. Ready ones that have been told go to the end of its list.
  *   Sandboxes (seccomp) refuse system calls that they don't know with EPERM or ENOSYS. netfilter too
  *   answers a send with EPERM.
  * What follows
@@ -82,6 +84,41 @@ static int open_bell(int *poll_fd, int *write_fd) {
     return *poll_fd < 0 ? *poll_fd : 0;
 }
 
+static int open_poller(struct fski_poller *poller) {
+    memset(poller, 0, sizeof *poller);
+    poller->fd = fski_epoll_create(EPOLL_CLOEXEC);
+    return poller->fd < 0 ? poller->fd : 0;
+}
+
+static void close_poller(struct fski_poller *poller) {
+    fski_close(poller->fd);
+}
+
+static int watch(struct fski_poller *poller, int fd, unsigned before, unsigned after,
+                 uint64_t token) {
+    struct epoll_event event = {.data.u64 = token};
+    int operation = before == FSKI_UNWATCHED  ? EPOLL_CTL_ADD
+                    : after == FSKI_UNWATCHED ? EPOLL_CTL_DEL
+                                              : EPOLL_CTL_MOD;
+    event.events = (after & FSKI_READABLE ? EPOLLIN : 0) | (after & FSKI_WRITABLE ? EPOLLOUT : 0);
+    return fski_epoll_ctl(poller->fd, operation, fd, &event);
+}
+
+static int poll_set(struct fski_poller *poller, struct fski_ready *ready, unsigned count,
+                    int timeout_ms) {
+    struct epoll_event events[256];
+    unsigned most = sizeof events / sizeof events[0];
+    int found = fski_epoll_wait(poller->fd, events, (int)(count < most ? count : most), timeout_ms);
+    for (int i = 0; i < found; i++) {
+        uint32_t what = events[i].events;
+        ready[i].token = events[i].data.u64;
+        ready[i].events = (what & EPOLLIN ? FSKI_READABLE : 0) |
+                          (what & EPOLLOUT ? FSKI_WRITABLE : 0) |
+                          (what & (EPOLLERR | EPOLLHUP) ? FSKI_BROKEN : 0);
+    }
+    return found;
+}
+
 static bool has(enum fsk_capability capability) {
     if (capability == FSK_CAPABILITY_RECVMMSG || capability == FSK_CAPABILITY_SENDMMSG)
         return has_call(capability);
@@ -95,6 +132,10 @@ const struct fski_engine fski_engine_linux = {
     .send = send_packets,
     .settle = settle,
     .open_bell = open_bell,
+    .open_poller = open_poller,
+    .close_poller = close_poller,
+    .watch = watch,
+    .poll = poll_set,
     .has = has,
     .probe = probe,
 };

@@ -3,6 +3,7 @@
 #ifndef FASTSOCK_KERNEL_LINUX_H
 #define FASTSOCK_KERNEL_LINUX_H
 
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 
@@ -28,6 +29,19 @@ static inline int fski_accept4(int fd, struct sockaddr *peer, socklen_t *peer_le
 /* Linux 2.6.27. */
 static inline int fski_eventfd(unsigned count, int flags) {
     return (int)fski_result(eventfd(count, flags));
+}
+
+/* Linux 2.6.27. */
+static inline int fski_epoll_create(int flags) {
+    return (int)fski_result(epoll_create1(flags));
+}
+
+static inline int fski_epoll_ctl(int set, int operation, int fd, struct epoll_event *event) {
+    return (int)fski_result(epoll_ctl(set, operation, fd, event));
+}
+
+static inline int fski_epoll_wait(int set, struct epoll_event *events, int count, int timeout_ms) {
+    return (int)fski_result(epoll_wait(set, events, count, timeout_ms));
 }
 
 /* Both by number: an old C library has no function for them, and answers ENOSYS for the kernel. */

@@ -16,6 +16,7 @@
 #include <fastsock/receiver.h>
 #include <fastsock/segmentation.h>
 #include <fastsock/send.h>
+#include <fastsock/server.h>
 #include <fastsock/socket.h>
 #include <fastsock/version.h>
 

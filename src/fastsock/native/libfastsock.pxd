@@ -303,3 +303,56 @@ cdef extern from "fastsock/fastsock.h" nogil:
     size_t fsk_framing_header(const fsk_framing *framing, size_t length, unsigned char *header)
     size_t fsk_framing_encode(const fsk_framing *framing, const void *data, size_t length,
                               unsigned char *encoded)
+
+    struct fsk_server:
+        pass
+
+    enum fsk_close_reason:
+        FSK_CLOSE_REASONS
+
+    struct fsk_server_options:
+        size_t size
+        fsk_framing framing
+        size_t memory
+        size_t max_pending
+        uint32_t max_connections
+        int64_t idle_timeout_ns
+        bint closes_slow
+
+    struct fsk_closed:
+        uint32_t connection
+        uint32_t unfinished
+        fsk_close_reason reason
+
+    struct fsk_server_stats_t "fsk_server_stats":
+        size_t size
+        uint64_t accepted
+        uint64_t connections
+        uint64_t closed[7]
+        uint64_t frames_received
+        uint64_t bytes_received
+        uint64_t frames_queued
+        uint64_t bytes_sent
+        uint64_t bytes_unsent
+        uint64_t bytes_unfinished
+        uint64_t accept_pauses
+        uint64_t memory
+        uint64_t memory_peak
+
+    int fsk_server_open(fsk_server **server, int listener, const fsk_server_options *options)
+    size_t fsk_server_arena(const fsk_framing *framing)
+    int fsk_server_next(fsk_server *server, int64_t timeout_ns, fsk_batch *batch)
+    const uint32_t *fsk_server_opened(const fsk_server *server, size_t *count)
+    const fsk_closed *fsk_server_closed(const fsk_server *server, size_t *count)
+    int fsk_server_send(fsk_server *server, uint32_t connection, const void *data, size_t length)
+    int fsk_server_flush(fsk_server *server)
+    int fsk_server_end(fsk_server *server, uint32_t connection)
+    size_t fsk_server_pending(const fsk_server *server, uint32_t connection)
+    void fsk_server_peer(const fsk_server *server, uint32_t connection, fsk_address *address)
+    int fsk_server_connection_fd(const fsk_server *server, uint32_t connection)
+    void fsk_server_stop(fsk_server *server, int64_t drain_ns)
+    void fsk_server_interrupt(fsk_server *server)
+    int fsk_server_fd(fsk_server *server)
+    int64_t fsk_server_due(fsk_server *server)
+    int fsk_server_stats(const fsk_server *server, fsk_server_stats_t *stats)
+    void fsk_server_free(fsk_server *server)

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef FASTSOCK_SERVER_H
+#define FASTSOCK_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <fastsock/address.h>
+#include <fastsock/batch.h>
+#include <fastsock/framing.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * A server of stream connections: one call accepts, receives and cuts frames for all that are ready, and
+ * sends what was queued. Its connections are told by number. A number is a new connection's only after
+ * the call that told of the old one's end has been followed by another fsk_server_next.
+ *
+ * One thread at a time, but fsk_server_stop and fsk_server_interrupt, which any thread may call. After
+ * fork(2) it belongs to the process that opened it: in the child every call gives -ECHILD, but that
+ * fsk_server_free lets go of the child's descriptors and memory.
+ */
+struct fsk_server;
+
+/* Why a connection ended. */
+enum fsk_close_reason {
+    FSK_CLOSE_EOF,      /* the peer sent all it had to; what was queued for it went out */
+    FSK_CLOSE_RESET,    /* the peer or the network broke it */
+    FSK_CLOSE_IDLE,     /* idle_timeout_ns passed */
+    FSK_CLOSE_OVERSIZE, /* a frame longer than max_frame, or a header that is no length */
+    FSK_CLOSE_SLOW,     /* what was queued for it came to more than max_pending, or memory */
+    FSK_CLOSE_LOCAL,    /* fsk_server_end, or the server's stop */
+    FSK_CLOSE_MEMORY,   /* its unfinished frame would have taken more than memory is left */
+    FSK_CLOSE_REASONS,  /* how many there are */
+};
+
+struct fsk_server_options {
+    size_t size;                /* sizeof(struct fsk_server_options) */
+    struct fsk_framing framing; /* max_frame is for both directions */
+    size_t memory;              /* bytes of unfinished frames and queued output, all connections */
+    size_t max_pending;         /* bytes queued for one connection */
+    uint32_t max_connections;   /* more wait in the listener's backlog */
+    int64_t idle_timeout_ns;    /* FSK_FOREVER: none. Since the last whole frame while one is
+                                   unfinished, then since the last byte */
+    bool closes_slow; /* a send beyond max_pending or memory ends the connection; else it fails */
+};
+
+/*
+ * Serve a listening socket.
+ *
+ *   server    out  freed with fsk_server_free
+ *   listener  in   the server's to close if this succeeds. It is made non-blocking
+ *   options   in   copied
+ *
+ * Returns 0, -EINVAL (options, or it does not listen), -ENOMEM, -EMFILE, -ENFILE, or other as epoll_ctl(2).
+ */
+FSK_API int fsk_server_open(struct fsk_server **server, int listener,
+                            const struct fsk_server_options *options);
+
+/* Bytes that the arena of a batch has at least, to serve a framing. */
+FSK_API size_t fsk_server_arena(const struct fsk_framing *framing);
+
+/*
+ * Send what is queued, wait until something has happened, and take it. A connection gets 64 KiB a
+ * turn at most, so that none keeps the others waiting.
+ *
+ *   timeout_ns  in   nanoseconds; 0 does not wait, FSK_FOREVER waits
+ *   batch       out  a row for each frame; its column source is the number of the connection. It has
+ *                    no senders and no metadata
+ *
+ * Returns 1 when there are frames, or something to tell by fsk_server_opened and fsk_server_closed, 0
+ * when the server was stopped and all has been told, or
+ *   -EAGAIN  nothing happened in time
+ *   -EINTR   a signal came, or fsk_server_interrupt
+ *   -EINVAL  the batch is too small (fsk_server_arena)
+ *   -ECHILD  another process opened it
+ *   other    poll(2)
+ */
+FSK_API int fsk_server_next(struct fsk_server *server, int64_t timeout_ns, struct fsk_batch *batch);
+
+/* The connections that the last fsk_server_next accepted: an array of count numbers, until the next. */
+FSK_API const uint32_t *fsk_server_opened(const struct fsk_server *server, size_t *count);
+
+/* The end of a connection. */
+struct fsk_closed {
+    uint32_t connection;
+    uint32_t unfinished; /* bytes of a frame that it left unfinished */
+    enum fsk_close_reason reason;
+};
+
+/* What the last fsk_server_next tells of connections that have ended: an array, until the next. Their
+ * frames are in this batch or were in an earlier one. */
+FSK_API const struct fsk_closed *fsk_server_closed(const struct fsk_server *server, size_t *count);
+
+/*
+ * Queue a frame, to be sent by the next fsk_server_next or fsk_server_flush, or at once when the queue
+ * is full.
+ *
+ * Returns 0, or with nothing queued
+ *   -EPIPE    the connection has ended or is being closed; fsk_server_closed tells why, or will
+ *   -EAGAIN   max_pending, or -ENOBUFS memory, would be exceeded; with closes_slow -EPIPE
+ *   -EMSGSIZE, -EBADMSG  as fsk_framing_check_frame; -EMSGSIZE too for more than max_pending
+ *   -ENOMEM, -ECHILD
+ */
+FSK_API int fsk_server_send(struct fsk_server *server, uint32_t connection, const void *data,
+                            size_t length);
+
+/* Send what is queued, as far as the kernel takes it. Returns 0 or -ECHILD. */
+FSK_API int fsk_server_flush(struct fsk_server *server);
+
+/* Close a connection when what is queued for it has been sent; nothing more of it is received. Returns
+ * 0, -EPIPE or -ECHILD. */
+FSK_API int fsk_server_end(struct fsk_server *server, uint32_t connection);
+
+/* Bytes queued for a connection and not yet taken by the kernel; 0 when it has ended. */
+FSK_API size_t fsk_server_pending(const struct fsk_server *server, uint32_t connection);
+
+/* The peer of a connection, until its number is another's. address->length is 0 when it is not known.
+ * Of a Unix socket while the connection is open. */
+FSK_API void fsk_server_peer(const struct fsk_server *server, uint32_t connection,
+                             struct fsk_address *address);
+
+/* The descriptor of a connection, borrowed, for its options; -EPIPE when it has ended. */
+FSK_API int fsk_server_connection_fd(const struct fsk_server *server, uint32_t connection);
+
+/*
+ * Stop accepting. Connections go on for at most drain_ns while a frame of theirs is unfinished or
+ * output is queued, and then end (FSK_CLOSE_LOCAL). Any thread, and more than once: the last counts.
+ */
+FSK_API void fsk_server_stop(struct fsk_server *server, int64_t drain_ns);
+
+/* Have fsk_server_next return -EINTR: the call that waits, or the next one. Any thread. */
+FSK_API void fsk_server_interrupt(struct fsk_server *server);
+
+/*
+ * A descriptor that is readable when fsk_server_next has something to do, but for what is only due
+ * later (fsk_server_due); not to be read. Borrowed until fsk_server_free. Returns the descriptor, or
+ * -EOPNOTSUPP: the portable engine has none.
+ */
+FSK_API int fsk_server_fd(struct fsk_server *server);
+
+/* Nanoseconds until fsk_server_next has something to do even if nothing arrives; FSK_FOREVER: never. */
+FSK_API int64_t fsk_server_due(struct fsk_server *server);
+
+/* accepted == connections + the sum of closed. */
+struct fsk_server_stats {
+    size_t size; /* in: sizeof(struct fsk_server_stats) */
+    uint64_t accepted;
+    uint64_t connections; /* open now */
+    uint64_t closed[FSK_CLOSE_REASONS];
+    uint64_t frames_received;
+    uint64_t bytes_received; /* of the streams */
+    uint64_t frames_queued;
+    uint64_t bytes_sent;
+    uint64_t bytes_unsent;     /* that were queued when their connection ended */
+    uint64_t bytes_unfinished; /* of frames that the end of their connection cut off */
+    uint64_t accept_pauses;    /* no descriptor was left (EMFILE, ENFILE), or no memory */
+    uint64_t memory;           /* bytes of unfinished frames and queued output now */
+    uint64_t memory_peak;
+};
+
+/* Returns 0, -EINVAL or -ECHILD. */
+FSK_API int fsk_server_stats(const struct fsk_server *server, struct fsk_server_stats *stats);
+
+/* Close every connection and the listener without sending what is queued, and free all. NULL is
+ * allowed. */
+FSK_API void fsk_server_free(struct fsk_server *server);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

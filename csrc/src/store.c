@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+#include "store.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LEAST = 256 }; /* bytes allocated */
+
+int fski_store_reserve(struct fski_store *store, size_t more, struct fski_budget *budget) {
+    size_t size = fski_store_size(store);
+    if (more <= store->capacity - store->end)
+        return 0;
+    if (more > SIZE_MAX / 4 - size)
+        return -ENOBUFS;
+    /* Twice as much, so that growing costs no more than the bytes themselves do; but of a budget that
+     * is nearly used up only what is needed. */
+    size_t left = budget->limit - budget->used + store->capacity;
+    size_t capacity = 2 * (size + more) > LEAST ? 2 * (size + more) : LEAST;
+    if (size + more <= store->capacity && store->start >= size)
+        capacity = store->capacity; /* it is enough to move what is there to the front */
+    if (capacity > left)
+        capacity = size + more;
+    if (capacity > left)
+        return -ENOBUFS;
+    if (capacity != store->capacity) {
+        unsigned char *grown = malloc(capacity);
+        if (grown == NULL)
+            return -ENOMEM;
+        if (size > 0)
+            memcpy(grown, store->data + store->start, size);
+        free(store->data);
+        budget->used += capacity - store->capacity;
+        if (budget->used > budget->peak)
+            budget->peak = budget->used;
+        store->data = grown;
+        store->capacity = capacity;
+    } else {
+        memmove(store->data, store->data + store->start, size);
+    }
+    store->start = 0;
+    store->end = size;
+    return 0;
+}
+
+int fski_store_append(struct fski_store *store, const void *bytes, size_t length,
+                      struct fski_budget *budget) {
+    int result = fski_store_reserve(store, length, budget);
+    if (result < 0)
+        return result;
+    if (length > 0)
+        memcpy(store->data + store->end, bytes, length);
+    store->end += length;
+    return 0;
+}
+
+void fski_store_skip(struct fski_store *store, size_t length, struct fski_budget *budget) {
+    store->start += length;
+    if (store->start == store->end)
+        fski_store_clear(store, budget);
+}
+
+void fski_store_clear(struct fski_store *store, struct fski_budget *budget) {
+    free(store->data);
+    budget->used -= store->capacity;
+    *store = (struct fski_store){0};
+}
