@@ -15,6 +15,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "kernel.h"
+#include "uapi.h"
+
 void fski_message_header(const struct fsk_message *message, struct msghdr *header) {
     memset(header, 0, sizeof *header);
     if (message->address != NULL) {
@@ -75,6 +78,57 @@ int fsk_control_put(struct fsk_message *message, size_t room, const struct fsk_c
         memcpy(start + CMSG_LEN(0), item->data, item->length);
     message->control_length += space;
     return 0;
+}
+
+bool fski_control_brings_descriptors(const struct fsk_control *item) {
+    return item->level == SOL_SOCKET && (item->type == SCM_RIGHTS || item->type == FSKI_SCM_PIDFD);
+}
+
+static size_t descriptor_count(const struct fsk_control *item) {
+    return item->length / sizeof(int);
+}
+
+static int descriptor_at(const struct fsk_control *item, size_t index) {
+    int fd;
+    memcpy(&fd, (const char *)item->data + index * sizeof fd, sizeof fd);
+    return fd;
+}
+
+uint32_t fski_control_close(const struct fsk_control *item) {
+    size_t count = descriptor_count(item);
+    for (size_t i = 0; i < count; i++)
+        if (descriptor_at(item, i) >= 0)
+            fski_close(descriptor_at(item, i));
+    return (uint32_t)count;
+}
+
+int fsk_control_descriptors(const struct fsk_message *message, int *fds, int room, int *refused) {
+    struct fsk_control item;
+    size_t cursor = 0;
+    int taken = 0;
+    int closed = 0;
+    while (fsk_control_next(message, &cursor, &item) != 0) {
+        if (!fski_control_brings_descriptors(&item))
+            continue;
+        if (item.type != SCM_RIGHTS) {
+            fski_control_close(&item);
+            continue;
+        }
+        for (size_t i = 0; i < descriptor_count(&item); i++) {
+            int fd = descriptor_at(&item, i);
+            if (taken == room) {
+                fski_close(fd);
+                closed++;
+                continue;
+            }
+            if (MSG_CMSG_CLOEXEC == 0)
+                fski_fcntl_set(fd, F_SETFD, FD_CLOEXEC);
+            fds[taken++] = fd;
+        }
+    }
+    if (refused != NULL)
+        *refused = closed;
+    return taken;
 }
 
 size_t fski_control_remove(void *control, size_t length, int level, int type) {

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "cmsg.h"
 #include "kernel.h"
 #include "metadata.h"
 #include "uapi.h"
@@ -178,22 +179,6 @@ static void read_item(const struct fsk_control *item, struct fski_metadata *meta
 
 #endif
 
-static bool brings_descriptors(const struct fsk_control *item) {
-    return item->level == SOL_SOCKET && (item->type == SCM_RIGHTS || item->type == FSKI_SCM_PIDFD);
-}
-
-/* Returns how many there were. */
-static uint32_t close_descriptors(const struct fsk_control *item) {
-    int fd;
-    uint32_t count = (uint32_t)(item->length / sizeof fd);
-    for (uint32_t i = 0; i < count; i++) {
-        memcpy(&fd, (const char *)item->data + i * sizeof fd, sizeof fd);
-        if (fd >= 0)
-            fski_close(fd);
-    }
-    return count;
-}
-
 void fski_metadata_read(void *control, size_t length, struct fski_metadata *metadata) {
     struct fsk_message message = {.control = control, .control_length = length};
     struct fsk_control item;
@@ -206,8 +191,8 @@ void fski_metadata_read(void *control, size_t length, struct fski_metadata *meta
     metadata->segment_size = 0;
     metadata->descriptors = 0;
     while (fsk_control_next(&message, &cursor, &item) > 0) {
-        if (brings_descriptors(&item))
-            metadata->descriptors += close_descriptors(&item);
+        if (fski_control_brings_descriptors(&item))
+            metadata->descriptors += fski_control_close(&item);
         else
             read_item(&item, metadata);
     }

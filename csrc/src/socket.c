@@ -59,6 +59,15 @@ int fsk_socket_peer(int fd, struct fsk_address *address) {
     return result;
 }
 
+int fsk_socket_peer_credentials(int fd, struct fsk_credentials *credentials) {
+    int family = fski_socket_family(fd);
+    if (family < 0)
+        return family;
+    if (family != AF_UNIX)
+        return -EOPNOTSUPP; /* the kernel would tell nobody's */
+    return fski_peer_credentials(fd, credentials);
+}
+
 int fsk_socket_set_option(int fd, int level, int option, int value) {
     return fski_setsockopt(fd, level, option, &value, sizeof value);
 }

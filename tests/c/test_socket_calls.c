@@ -298,6 +298,62 @@ static void test_receive_buffer_is_cut_to_the_limit_unless_forced(void) {
     close_checked(fd);
 }
 
+static void check_own_credentials(int fd) {
+    struct fsk_credentials peer = {.pid = -1, .uid = 1234567, .gid = 1234567};
+    CHECK_INT(fsk_socket_peer_credentials(fd, &peer), 0);
+    CHECK_INT(peer.pid, getpid());
+    CHECK_INT(peer.uid, geteuid());
+    CHECK_INT(peer.gid, getegid());
+}
+
+static void check_credentials_of_pair(int type) {
+    int pair[2];
+    open_unix_pair(type, pair);
+    check_own_credentials(pair[0]);
+    check_own_credentials(pair[1]);
+    close_pair(pair);
+}
+
+static void test_credentials_of_a_pair_are_its_makers(void) {
+    check_credentials_of_pair(SOCK_STREAM);
+    check_credentials_of_pair(SOCK_SEQPACKET);
+    check_credentials_of_pair(SOCK_DGRAM);
+}
+
+static void test_credentials_of_a_connection_are_the_peers(void) {
+    struct unix_socket listener;
+    struct fsk_address to;
+    open_unix(&listener, SOCK_STREAM, &to);
+    REQUIRE(listen(listener.fd, 1) == 0);
+    int client = open_connected(&to);
+    int connection = fsk_socket_accept(listener.fd, NULL);
+    REQUIRE(connection >= 0);
+    check_own_credentials(connection);
+    check_own_credentials(client);
+    close(connection);
+    close(client);
+    close_unix(&listener);
+}
+
+static void test_credentials_of_nobody_give_an_error(void) {
+    struct fsk_credentials peer = {.pid = -7, .uid = 7, .gid = 7};
+    int kinds[] = {SOCK_STREAM, SOCK_DGRAM};
+    for (int i = 0; i < 2; i++) {
+        int fd = socket(AF_UNIX, kinds[i], 0);
+        REQUIRE(fd >= 0);
+        CHECK_INT(fsk_socket_peer_credentials(fd, &peer), -ENOTCONN);
+        close(fd);
+        fd = socket(AF_INET, kinds[i], 0);
+        REQUIRE(fd >= 0);
+        CHECK_INT(fsk_socket_peer_credentials(fd, &peer), -EOPNOTSUPP);
+        close(fd);
+    }
+    CHECK_INT(fsk_socket_peer_credentials(closed_number(), &peer), -EBADF);
+    CHECK_INT(peer.pid, -7);
+    CHECK_INT(peer.uid, 7);
+    CHECK_INT(peer.gid, 7);
+}
+
 static void test_wrong_descriptor_gives_its_error(void) {
     int closed = closed_number();
     int ends[2];
@@ -339,6 +395,9 @@ int main(void) {
     RUN(test_shutdown_of_datagram_socket_without_peer_ends_its_receives);
     RUN(test_receive_buffer_tells_what_the_kernel_has);
     RUN(test_receive_buffer_is_cut_to_the_limit_unless_forced);
+    RUN(test_credentials_of_a_pair_are_its_makers);
+    RUN(test_credentials_of_a_connection_are_the_peers);
+    RUN(test_credentials_of_nobody_give_an_error);
     RUN(test_wrong_descriptor_gives_its_error);
     return check_report();
 }

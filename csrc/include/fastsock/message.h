@@ -61,6 +61,23 @@ FSK_API size_t fsk_control_space(size_t length);
 FSK_API int fsk_control_put(struct fsk_message *message, size_t room,
                             const struct fsk_control *item);
 
+/*
+ * Take the descriptors that a received message brought (SCM_RIGHTS); once a message.
+ *
+ *   message  in   received with MSG_CMSG_CLOEXEC where the system has it; elsewhere the descriptors
+ *                 are set to be closed on exec here
+ *   fds      out  the first room of them, which are the caller's now; NULL with no room
+ *   room     in   ints at fds
+ *   refused  out  how many there were beyond room; they are closed. NULL: not wanted
+ *
+ * The descriptor of the sender's process (SCM_PIDFD) is closed and not counted. Descriptors that the
+ * kernel itself had no room for are in neither number: MSG_CTRUNC tells of them.
+ *
+ * Returns how many are in fds. Source: unix(7).
+ */
+FSK_API int fsk_control_descriptors(const struct fsk_message *message, int *fds, int room,
+                                    int *refused);
+
 #ifdef __cplusplus
 }
 #endif

@@ -101,6 +101,25 @@ FSK_API int fsk_socket_name(int fd, struct fsk_address *address);
 /* The address of the peer, as fsk_socket_name; -ENOTCONN without one. Source: getpeername(2). */
 FSK_API int fsk_socket_peer(int fd, struct fsk_address *address);
 
+/* Who a process is, as the kernel knows it. */
+struct fsk_credentials {
+    int64_t pid; /* 0: the system does not tell it, or none of this process's namespace */
+    uint32_t uid;
+    uint32_t gid; /* the effective ids */
+};
+
+/*
+ * Who is at the other end of a connected Unix socket: the process that called connect(2), listen(2)
+ * or socketpair(2) there, as it was then. It may have handed its end to another since.
+ *
+ * Returns 0, or
+ *   -EOPNOTSUPP   not a Unix socket, or the system does not tell
+ *   -ENOTCONN     no connection; that of a datagram socket counts only when socketpair made it
+ *   other         as getsockopt(2)
+ * Source: unix(7) SO_PEERCRED, Linux 2.2; getpeereid(3) elsewhere.
+ */
+FSK_API int fsk_socket_peer_credentials(int fd, struct fsk_credentials *credentials);
+
 /*
  * Set an option whose value is an int.
  *
