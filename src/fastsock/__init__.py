@@ -19,18 +19,18 @@ if _typing.TYPE_CHECKING:
     from fastsock.dropin import fromfd as fromfd
     from fastsock.dropin import socket as socket
     from fastsock.dropin import socketpair as socketpair
+    from fastsock.native.connection import Connection as Connection
     from fastsock.native.framing import Delimiter as Delimiter
     from fastsock.native.framing import FixedSize as FixedSize
     from fastsock.native.framing import LengthPrefix as LengthPrefix
     from fastsock.native.receiver import ReceivedBatch as ReceivedBatch
+    from fastsock.native.server_batch import ServerBatch as ServerBatch
     from fastsock.receiver import Receiver as Receiver
-    from fastsock.native.server import Connection as Connection
-    from fastsock.native.server import ServerBatch as ServerBatch
     from fastsock.receiver import open_shards as open_shards
-    from fastsock.server import CloseReason as CloseReason
-    from fastsock.server import ServerStats as ServerStats
     from fastsock.server import StreamServer as StreamServer
+    from fastsock.stats import CloseReason as CloseReason
     from fastsock.stats import ReceiverStats as ReceiverStats
+    from fastsock.stats import ServerStats as ServerStats
 
 from socket import *  # type: ignore[assignment]
 
@@ -61,16 +61,16 @@ from fastsock.readiness import wait_readable as wait_readable
 # rest, and a program that has only changed its import line does not want it.
 _LATER = {
     "Capability": "fastsock.capability",
-    "CloseReason": "fastsock.server",
-    "Connection": "fastsock.native.server",
+    "CloseReason": "fastsock.stats",
+    "Connection": "fastsock.native.connection",
     "Delimiter": "fastsock.native.framing",
     "FixedSize": "fastsock.native.framing",
     "LengthPrefix": "fastsock.native.framing",
     "ReceivedBatch": "fastsock.native.receiver",
     "Receiver": "fastsock.receiver",
     "ReceiverStats": "fastsock.stats",
-    "ServerBatch": "fastsock.native.server",
-    "ServerStats": "fastsock.server",
+    "ServerBatch": "fastsock.native.server_batch",
+    "ServerStats": "fastsock.stats",
     "StreamServer": "fastsock.server",
     "capabilities": "fastsock.capability",
     "open_shards": "fastsock.receiver",
