@@ -152,13 +152,15 @@ static inline ssize_t cut_frames(find_function find, const struct fsk_framing *f
     size_t count = 0;
     int result = 1;
     struct found found;
-    cut->missing = 0;
+    cut->missing = cut->needed = 0;
     while (count < capacity) {
         result = find(framing, cut, data + at, end - at, &found);
         if (result <= 0)
             break;
         if (found.next > end - at) {
             cut->missing = found.next - (end - at);
+            cut->needed = found.next;
+            cut->header = found.skip;
             break;
         }
         offsets[count] = at + found.skip;
