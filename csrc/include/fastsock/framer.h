@@ -65,6 +65,23 @@ FSK_API int fsk_framer_feed(struct fsk_framer *framer, const void *data, size_t 
 FSK_API ssize_t fsk_framer_next(struct fsk_framer *framer, uint64_t *offsets, uint32_t *lengths,
                                 size_t capacity);
 
+/*
+ * Feed and next in one, which copies only what is no whole frame in data: for who has the bytes
+ * elsewhere, in a buffer that many streams share. Nothing that was fed or put before may wait to be
+ * cut but an unfinished frame; that is completed in the framer.
+ *
+ *   data     in      bytes *start to end come next in the stream
+ *   start    in/out  moved behind what has been used
+ *   base     out     what offsets count from: data, or memory that is valid until the next call of
+ *                    cut, room or feed
+ *
+ * Returns the frames cut, to be called again; 0 when all of data is used and what is left of it is
+ * stored; or an error as fsk_framing_cut, after which the framer is of no more use, or -ENOMEM.
+ */
+FSK_API ssize_t fsk_framer_cut(struct fsk_framer *framer, const unsigned char *data, size_t *start,
+                               size_t end, const unsigned char **base, uint64_t *offsets,
+                               uint32_t *lengths, size_t capacity);
+
 /* What offsets count from. Changed by room and feed. */
 FSK_API const unsigned char *fsk_framer_data(const struct fsk_framer *framer);
 
