@@ -20,6 +20,7 @@ if _typing.TYPE_CHECKING:
     from fastsock.dropin import socket as socket
     from fastsock.dropin import socketpair as socketpair
     from fastsock.native.connection import Connection as Connection
+    from fastsock.native.framer import Framer as Framer
     from fastsock.native.framing import Delimiter as Delimiter
     from fastsock.native.framing import FixedSize as FixedSize
     from fastsock.native.framing import LengthPrefix as LengthPrefix
@@ -65,6 +66,7 @@ _LATER = {
     "Connection": "fastsock.native.connection",
     "Delimiter": "fastsock.native.framing",
     "FixedSize": "fastsock.native.framing",
+    "Framer": "fastsock.native.framer",
     "LengthPrefix": "fastsock.native.framing",
     "ReceivedBatch": "fastsock.native.receiver",
     "Receiver": "fastsock.receiver",

@@ -293,6 +293,8 @@ cdef extern from "fastsock/fastsock.h" nogil:
         uint64_t offset
         size_t searched
         uint64_t missing
+        uint64_t needed
+        size_t header
 
     int fsk_framing_check(const fsk_framing *framing)
     ssize_t fsk_framing_cut(const fsk_framing *framing, fsk_cut *cut, const unsigned char *data,
@@ -356,3 +358,24 @@ cdef extern from "fastsock/fastsock.h" nogil:
     int64_t fsk_server_due(fsk_server *server)
     int fsk_server_stats(const fsk_server *server, fsk_server_stats_t *stats)
     void fsk_server_free(fsk_server *server)
+
+    struct fsk_framer:
+        pass
+
+    int fsk_framer_new(fsk_framer **framer, const fsk_framing *framing, size_t readahead)
+    void fsk_framer_free(fsk_framer *framer)
+    int fsk_framer_room(fsk_framer *framer, unsigned char **where, size_t *size)
+    void fsk_framer_put(fsk_framer *framer, size_t n)
+    int fsk_framer_feed(fsk_framer *framer, const void *data, size_t n)
+    ssize_t fsk_framer_next(fsk_framer *framer, uint64_t *offsets, uint32_t *lengths,
+                            size_t capacity)
+    ssize_t fsk_framer_cut(fsk_framer *framer, const unsigned char *data, size_t *start, size_t end,
+                           const unsigned char **base, uint64_t *offsets, uint32_t *lengths,
+                           size_t capacity)
+    const unsigned char *fsk_framer_data(const fsk_framer *framer)
+    uint64_t fsk_framer_offset(const fsk_framer *framer)
+    void fsk_framer_left(const fsk_framer *framer, const unsigned char **data, size_t *size,
+                         uint64_t *missing)
+    int fsk_framer_begun(const fsk_framer *framer, size_t *header, uint64_t *length)
+    void fsk_framer_leave(fsk_framer *framer)
+    size_t fsk_framer_take(fsk_framer *framer, void *buffer, size_t n)
