@@ -333,5 +333,6 @@ void fsk_server_free(struct fsk_server *server) {
     fski_engine()->close_poller(&server->poller);
     fski_bell_close(&server->bell);
     fski_roster_fini(&server->roster);
+    fski_budget_fini(&server->budget);
     free(server);
 }
