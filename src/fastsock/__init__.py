@@ -19,6 +19,8 @@ if _typing.TYPE_CHECKING:
     from fastsock.dropin import fromfd as fromfd
     from fastsock.dropin import socket as socket
     from fastsock.dropin import socketpair as socketpair
+    from fastsock.native.frame_reader import FrameReader as FrameReader
+    from fastsock.native.frame_writer import FrameWriter as FrameWriter
     from fastsock.native.framing import Delimiter as Delimiter
     from fastsock.native.framing import FixedSize as FixedSize
     from fastsock.native.framing import LengthPrefix as LengthPrefix
@@ -58,6 +60,8 @@ _LATER = {
     "Capability": "fastsock.capability",
     "Delimiter": "fastsock.native.framing",
     "FixedSize": "fastsock.native.framing",
+    "FrameReader": "fastsock.native.frame_reader",
+    "FrameWriter": "fastsock.native.frame_writer",
     "LengthPrefix": "fastsock.native.framing",
     "ReceivedBatch": "fastsock.native.receiver",
     "Receiver": "fastsock.receiver",
