@@ -130,6 +130,7 @@ def test_large_frame_begun_by_one_call_is_taken_by_any_other(link, in_thread):
             task.result()
             assert reader.recv_exactly(1) == b"\0"
             sock.settimeout(0.02)
+    sock.settimeout(5)
     peer.sendall(b"\xff" * 4)
     with pytest.raises(fastsock.FrameError) as caught:
         reader.recv_many()

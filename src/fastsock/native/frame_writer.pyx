@@ -17,7 +17,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_RawFree, PyMem_RawMalloc
 from libc.errno cimport EPIPE
 from libc.stdint cimport uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from fastsock.native.arguments cimport pin_data
 from fastsock.native.framing cimport Framing, check_frame
@@ -319,7 +319,8 @@ cdef class FrameWriter:
         chunk.earlier = self.end - self.start
         chunk.gone = chunk.in_doubt = 0
         chunk.first = first
-        chunk.parts[1].iov_len = chunk.parts[2].iov_len = 0
+        # Of no bytes the kernel looks at the address too.
+        memset(chunk.parts, 0, sizeof(chunk.parts))
         # By TLS what is left goes alone: of more the next frames would be in doubt too.
         while place < count and (is_plain or chunk.earlier == 0):
             payload = &payloads[place]
