@@ -21,7 +21,7 @@ from fastsock.native.libfastsock cimport (
     FSK_FRAME_HEADER_MAX, FSK_FRAMING_DELIMITER, FSK_FRAMING_FIXED, fsk_batch, fsk_framer_left,
     fsk_framer_next, fsk_framer_take, fsk_framing_cut,
 )
-from fastsock.native.stream cimport StreamCall, begin_receive, receive_some
+from fastsock.native.stream cimport StreamCall, begin_receive
 
 cdef enum:
     ROWS = 4096  # of a reader's own batch: what one system call brings of small frames
@@ -162,8 +162,7 @@ cdef class FrameFiller:
         try:
             while True:
                 want = max(self.most - have if self.most > have else 1, missing)
-                received = receive_some(source.sock, call, filled.arena + have,
-                                        min(want, arena - have))
+                received = source.receive_into(call, filled.arena + have, min(want, arena - have))
                 have += received
                 if received == 0:
                     break

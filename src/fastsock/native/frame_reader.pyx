@@ -42,9 +42,10 @@ cdef class FrameReader:
     ``missing``. What is no frame is a FrameError, with its ``offset`` in the stream; frames before
     it are given first. Both are raised again by the next call.
 
-    An SSLSocket is read by its own ``recv_into``. Where the time of a call is not the socket's own
-    timeout (``timeout=``, or a second read of one call) its timeout is changed for a moment: let no
-    other thread use the socket meanwhile.
+    An SSLSocket is read by its own ``recv_into``, and its timeout changed for the moment when
+    ``timeout=`` is another: let no other thread use the socket meanwhile. A signal handler that
+    raises in the microseconds in which OpenSSL hands bytes over hides how many: every later call
+    that has to receive is OSError(EIO).
 
     One thread at a time: a second one gets RuntimeError.
     """

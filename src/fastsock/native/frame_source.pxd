@@ -17,11 +17,13 @@ cdef class FrameSource:
     cdef bint is_raw
     cdef unsigned char header[FSK_FRAME_HEADER_MAX]  # of the frame whole
     cdef size_t header_size
+    cdef bint is_broken        # bytes were lost, see stream
 
     cdef uint64_t position(self) noexcept
     cdef size_t held(self) noexcept
     cdef int put(self, const void *data, size_t size) except -1
     cdef int put_back(self) except -1
+    cdef size_t receive_into(self, StreamCall *call, void *where, size_t room) except? -1
     cdef size_t receive(self, StreamCall *call) except? -1
     cdef bytes cut_one(self)
     cdef list cut_many(self, Py_ssize_t most)

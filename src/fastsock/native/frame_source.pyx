@@ -13,7 +13,7 @@ What follows
 cimport cython
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.errno cimport EMSGSIZE
+from libc.errno cimport EIO, EMSGSIZE
 from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
@@ -66,13 +66,22 @@ cdef class FrameSource:
             raise MemoryError
         return 0
 
+    cdef size_t receive_into(self, StreamCall *call, void *where, size_t room) except? -1:
+        if self.is_broken:
+            raise OSError(EIO, "a signal handler has raised while TLS was giving bytes, which are "
+                          "lost: close the connection")
+        try:
+            return receive_some(self.sock, call, where, room)
+        finally:
+            self.is_broken = call.is_lost
+
     cdef size_t receive(self, StreamCall *call) except? -1:
         """Receive into the framer, from which all whole frames have been cut; 0: the end."""
         cdef unsigned char *where
         cdef size_t room, received
         if fsk_framer_room(self.framer, &where, &room) < 0:
             raise MemoryError
-        received = receive_some(self.sock, call, where, room)
+        received = self.receive_into(call, where, room)
         fsk_framer_put(self.framer, received)
         return received
 
@@ -154,8 +163,8 @@ cdef class FrameSource:
         """What is received in place, or None at the end of the stream, just before it."""
         cdef size_t received
         while self.filled < self.whole_size:
-            received = receive_some(self.sock, call, PyBytes_AS_STRING(self.whole) + self.filled,
-                                    self.whole_size - self.filled)
+            received = self.receive_into(call, PyBytes_AS_STRING(self.whole) + self.filled,
+                                         self.whole_size - self.filled)
             if received == 0:
                 self.end(0)
                 return None

@@ -118,9 +118,10 @@ cdef class FrameWriter:
     kept (``pending()`` bytes) and goes first at the next call, or by ``flush()``: nothing ever
     breaks the stream inside a frame. Nothing else is kept.
 
-    An SSLSocket is written by its own ``send``, a record (16 KiB) at a time; a record that has
-    failed counts as sent and is kept, as OpenSSL wants the same bytes again. What is left of the
-    time is set as its timeout for a moment: let no other thread use the socket meanwhile.
+    An SSLSocket is written by its own ``send``, a record (16 KiB) at a time; a record for which
+    there was no room counts as sent and is kept, as OpenSSL wants the same bytes again. A signal
+    handler that raises in the microseconds in which OpenSSL is at work, and an error of the
+    connection, hide whether the record went: every later call is OSError(EPIPE).
 
     One thread at a time: a second one gets RuntimeError.
     """
@@ -268,8 +269,8 @@ cdef class FrameWriter:
         cdef Py_ssize_t sent = 0
         cdef Py_ssize_t begun
         if self.is_broken:
-            raise OSError(EPIPE, "the rest of a frame was lost for want of memory: close the "
-                          "connection")
+            raise OSError(EPIPE, "an earlier call was broken off inside a frame, in a way that "
+                          "hides how much of it went: close the connection")
         begin_send(&call, self.connection)
         while sent < count or self.start < self.end:
             self.fill(&chunk, payloads, sent, count, call.is_plain)
@@ -278,6 +279,8 @@ cdef class FrameWriter:
             except BaseException as error:
                 begun = self.keep_rest(&chunk, payloads)
                 sent += begun
+                if call.is_lost:
+                    self.is_broken = True
                 if sent == 0 or not call.has_failed or not isinstance(error, OSError):
                     raise
                 return sent

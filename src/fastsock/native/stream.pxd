@@ -10,6 +10,7 @@ cdef struct StreamCall:
     Operation operation
     bint is_plain    # by the descriptor; else by the socket's own methods, such as TLS has
     bint has_failed  # out: what was raised is the call's own error, not a signal handler's
+    bint is_lost     # out: bytes may have come or gone, and what was raised hides how many
 
 cdef int check_stream(object sock, str name) except -1
 cdef int begin_receive(StreamCall *call, object sock, int64_t timeout_ns) except -1

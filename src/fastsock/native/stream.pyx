@@ -3,32 +3,36 @@
 
 Facts
     Under TLS the descriptor has no bytes that are worth anything: an SSLSocket's own recv_into and
-    send have them. They know no deadline but the socket's timeout, of each call. What its send has
-    refused may have become a record that waits: OpenSSL wants the same bytes again, first.
+    send have them. Those run signal handlers also after they have succeeded: an exception then
+    hides that bytes have come or gone. What send refused for want of room may have become a
+    record that waits: OpenSSL wants the same bytes again, first.
 What follows
-    Plain streams go through perform. For the others the socket's timeout is what is left of the
-    call's, from the second system call on, and is put back; at most one record is offered at a
-    time, so that little is in doubt when that fails.
+    Plain streams go through perform. For the others the waiting, with its handlers and the call's
+    one deadline, is done before the method is called; it is offered a record at a time. If a
+    handler raises all the same inside it and bytes were on their way, is_lost tells.
 """
 import sys
 
 from cpython.buffer cimport PyBUF_READ, PyBUF_WRITE
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.memoryview cimport PyMemoryView_FromMemory
-from libc.errno cimport EAGAIN, EOPNOTSUPP
+from libc.errno cimport EAGAIN, EBADF, EINTR, EOPNOTSUPP
 
 import _socket
 
-from fastsock.native.descriptor cimport int_member, serves, speaks_tls, stdlib, timeout_ns
+from fastsock.native.descriptor cimport int_member, number, serves, speaks_tls, stdlib, timeout_ns
+from fastsock.native.errors cimport raise_error
 from fastsock.native.libfastsock cimport (
-    FSK_WAIT_WRITABLE, SOCK_STREAM, fsk_message, fsk_receive, fsk_send_message,
+    FSK_WAIT_WRITABLE, SOCK_STREAM, fsk_message, fsk_receive, fsk_send_message, fsk_socket_wait,
+    fsk_wait,
 )
 from fastsock.native.waiting cimport (
-    KEEP_GIL_RECEIVE, KEEP_GIL_SEND, OWN_TIMEOUT, now_ns, perform, prepare_receive, prepare_send,
-    saturating_add,
+    FOR_EVER, KEEP_GIL_RECEIVE, KEEP_GIL_SEND, OWN_TIMEOUT, now_ns, perform, prepare_receive,
+    prepare_send, saturating_add,
 )
 
 cdef enum:
-    RECORD = 16384  # bytes of a TLS record
+    RECORD = 16384  # bytes of a TLS record; a send of one mostly finds room when poll says so
     STREAK_BYTES = 1024  # received bytes that count as much as a call that keeps the GIL
 
 
@@ -59,12 +63,14 @@ cdef int begin_receive(StreamCall *call, object sock, int64_t timeout_ns) except
     prepare_receive(&call.operation, sock, 0, 0)
     call.operation.timeout_ns = timeout_ns
     call.is_plain = is_plain(sock)
+    call.is_lost = False
     return 0
 
 
 cdef int begin_send(StreamCall *call, object sock) except -1:
     prepare_send(&call.operation, sock, 0, 0)
     call.is_plain = is_plain(sock)
+    call.is_lost = False
     return 0
 
 
@@ -72,7 +78,7 @@ cdef ssize_t receive_some(object sock, StreamCall *call, void *where, size_t roo
     """Receive up to room bytes, at least 1, waiting for the first; 0 at the end of the stream."""
     cdef Operation *operation = &call.operation
     cdef ssize_t received
-    call.has_failed = False
+    call.has_failed = call.is_lost = False
     if not call.is_plain:
         return by_method(sock, call, "recv_into", where, room)
     operation.buffer = where
@@ -97,7 +103,7 @@ cdef ssize_t send_some(object sock, StreamCall *call, iovec *parts, size_t count
     cdef size_t length = 0
     cdef size_t i
     cdef ssize_t sent
-    call.has_failed = False
+    call.has_failed = call.is_lost = False
     if not call.is_plain:
         while parts.iov_len == 0:
             parts += 1
@@ -125,43 +131,77 @@ cdef ssize_t send_some(object sock, StreamCall *call, iovec *parts, size_t count
 
 cdef ssize_t by_method(object sock, StreamCall *call, str name, void *data,
                        size_t size) except -1:
-    """sock's own method on size bytes at data, with what is left of the call's time."""
-    cdef Operation *operation = &call.operation
+    """sock's own method on size bytes at data, when it is ready."""
     cdef int64_t own = timeout_ns(sock)
-    cdef int64_t timeout = own if operation.timeout_ns == OWN_TIMEOUT else operation.timeout_ns
-    cdef object seconds = None
-    if timeout > 0 and operation.deadline_ns == 0:
-        operation.deadline_ns = saturating_add(now_ns(), timeout)
-    elif timeout > 0:
-        timeout = operation.deadline_ns - now_ns()
-        if timeout <= 0:
-            call.has_failed = True
-            raise TimeoutError("timed out")
-    if timeout == own:
-        return call_method(call, getattr(sock, name), data, size)
-    if timeout >= 0:
-        seconds = timeout / 1e9
+    cdef int64_t timeout = own
+    if call.operation.timeout_ns != OWN_TIMEOUT:
+        timeout = call.operation.timeout_ns
+    if timeout != 0 and not has_decrypted(sock, call):
+        wait_until_ready(sock, call, timeout)
+    if timeout == own or call.operation.timeout_ns == OWN_TIMEOUT:
+        return call_method(sock, call, name, data, size)
     before = sock.gettimeout()
-    sock.settimeout(seconds)
+    sock.settimeout(None if timeout < 0 else timeout / 1e9)
     try:
-        return call_method(call, getattr(sock, name), data, size)
+        return call_method(sock, call, name, data, size)
     finally:
-        if sock.fileno() >= 0:  # else another thread has closed it
+        if number(sock) >= 0:  # else another thread has closed it
             sock.settimeout(before)
 
 
-cdef ssize_t call_method(StreamCall *call, object method, void *data, size_t size) except -1:
+cdef bint has_decrypted(object sock, StreamCall *call) except -1:
+    """True when there is something to receive of which the descriptor knows nothing."""
+    if call.operation.what == FSK_WAIT_WRITABLE:
+        return False
+    pending = getattr(sock, "pending", None)
+    return pending is not None and pending() > 0
+
+
+cdef int wait_until_ready(object sock, StreamCall *call, int64_t timeout) except -1:
+    cdef int64_t remaining
+    cdef int fd, ready
+    cdef fsk_wait what = call.operation.what
+    if call.operation.deadline_ns == 0:
+        call.operation.deadline_ns = FOR_EVER
+        if timeout > 0:
+            call.operation.deadline_ns = saturating_add(now_ns(), timeout)
+    while True:
+        remaining = call.operation.deadline_ns - now_ns()
+        if remaining <= 0:
+            call.has_failed = True
+            raise TimeoutError("timed out")
+        fd = number(sock)
+        if fd < 0:
+            raise_error(-EBADF)
+        with nogil:
+            ready = fsk_socket_wait(fd, what, remaining)
+        if ready < 0 and ready != -EINTR:
+            raise_error(ready)
+        PyErr_CheckSignals()
+        if ready > 0:
+            return 0
+
+
+cdef ssize_t call_method(object sock, StreamCall *call, str name, void *data,
+                         size_t size) except -1:
     cdef bint is_send = call.operation.what == FSK_WAIT_WRITABLE
+    cdef unsigned char *first = <unsigned char *>data
+    cdef unsigned char mark = 0
+    cdef int64_t started = now_ns()
+    cdef int64_t own
+    method = getattr(sock, name)
     view = PyMemoryView_FromMemory(<char *>data, size, PyBUF_READ if is_send else PyBUF_WRITE)
+    if not is_send:
+        # Another byte than that of the last time: what is received is hardly the same.
+        mark = first[0] = <unsigned char>(started >> 10)
     try:
         return method(view)
-    except TimeoutError:
-        # A handler's, when it comes before the time is over.
-        call.has_failed = (call.operation.deadline_ns != 0
-                           and now_ns() >= call.operation.deadline_ns)
-        raise
-    except OSError as error:
-        call.has_failed = wants_to_wait(error)
+    except BaseException as error:
+        own = timeout_ns(sock) if number(sock) >= 0 else 0
+        call.has_failed = wants_to_wait(error) or (
+            isinstance(error, TimeoutError) and own > 0 and now_ns() - started >= own)
+        # What it has refused for want of room or time it wants again.
+        call.is_lost = not call.has_failed and (is_send or first[0] != mark)
         if call.has_failed and call.operation.timeout_ns == 0:
             raise BlockingIOError(EAGAIN, "nothing is there, and the timeout is 0") from None
         raise
