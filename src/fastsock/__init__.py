@@ -20,6 +20,8 @@ if _typing.TYPE_CHECKING:
     from fastsock.dropin import socket as socket
     from fastsock.dropin import socketpair as socketpair
     from fastsock.native.connection import Connection as Connection
+    from fastsock.native.frame_reader import FrameReader as FrameReader
+    from fastsock.native.frame_writer import FrameWriter as FrameWriter
     from fastsock.native.framer import Framer as Framer
     from fastsock.native.framing import Delimiter as Delimiter
     from fastsock.native.framing import FixedSize as FixedSize
@@ -66,6 +68,8 @@ _LATER = {
     "Connection": "fastsock.native.connection",
     "Delimiter": "fastsock.native.framing",
     "FixedSize": "fastsock.native.framing",
+    "FrameReader": "fastsock.native.frame_reader",
+    "FrameWriter": "fastsock.native.frame_writer",
     "Framer": "fastsock.native.framer",
     "LengthPrefix": "fastsock.native.framing",
     "ReceivedBatch": "fastsock.native.receiver",
