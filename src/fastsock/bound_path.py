@@ -17,6 +17,7 @@ What follows
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket as stdlib
 import stat
@@ -91,24 +92,19 @@ def remove_path(made: BoundPath | None) -> None:
 
 
 def own(sock: stdlib.socket, made: BoundPath) -> _Finalizer:
-    """Let the path go with the socket: by `release`, or when it is dropped unclosed."""
+    """Let the path go with the socket: by a call of what is returned, before the socket is closed,
+    or when it is dropped unclosed.
+    """
     import weakref
 
-    return weakref.finalize(sock, _remove_unclosed, made, weakref.ref(sock))
+    return weakref.finalize(sock, _remove_with, made, weakref.ref(sock))
 
 
-def release(finalizer: _Finalizer) -> None:
-    """Remove the path of a socket that is about to be closed; once."""
-    found = finalizer.detach()
-    if found is not None:
-        remove_path(found[2][0])
-
-
-def _remove_unclosed(made: BoundPath, owner: weakref.ref[stdlib.socket]) -> None:
+def _remove_with(made: BoundPath, owner: weakref.ref[stdlib.socket]) -> None:
     if os.getpid() != made.process:
         return
     if owner() is not None:
-        remove_path(made)  # the interpreter ends, and the socket is open
+        remove_path(made)
         return
     # The socket is closed, so another may have the path, and even the number of our inode.
     # A lock that is not free may be held further down in this very thread.
@@ -155,8 +151,6 @@ def _locked(path: str, wait: bool = True) -> Iterator[None]:
     Who waits for a file that is removed by then begins anew: the lock is that of the file which the
     name leads to, and only its holder removes it.
     """
-    import fcntl
-
     name = f"{path}.lock"
     while True:
         # A file object: one that an exception leaves behind is closed, and its lock released.

@@ -136,9 +136,7 @@ class socket(_Base):
 
     def _real_close(self, *args: Any) -> None:
         if (bound := getattr(self, "_bound_path", None)) is not None:
-            from fastsock.bound_path import release
-
-            release(bound)  # first: nobody takes the path of an open socket for stale
+            bound()  # first: nobody takes the path of an open socket for stale
         try:
             super()._real_close(*args)  # type: ignore[misc]
         finally:
