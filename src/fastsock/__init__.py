@@ -12,6 +12,7 @@ import typing as _typing
 if _typing.TYPE_CHECKING:
     from fastsock.capability import Capability as Capability
     from fastsock.capability import capabilities as capabilities
+    from fastsock.credentials import PeerCredentials as PeerCredentials
 
     # Of two imports of a name mypy keeps the first, Python the last.
     from fastsock.dropin import create_connection as create_connection
@@ -54,6 +55,7 @@ from fastsock.inplace import installed as installed
 from fastsock.inplace import uninstall as uninstall
 from fastsock.native import library as _library
 from fastsock.native.errors import CapabilityError as CapabilityError
+from fastsock.native.errors import DescriptorsRefusedError as DescriptorsRefusedError
 from fastsock.native.errors import FrameError as FrameError
 from fastsock.native.errors import IncompleteFrameError as IncompleteFrameError
 from fastsock.native.errors import StaleMessageError as StaleMessageError
@@ -72,6 +74,7 @@ _LATER = {
     "FrameWriter": "fastsock.native.frame_writer",
     "Framer": "fastsock.native.framer",
     "LengthPrefix": "fastsock.native.framing",
+    "PeerCredentials": "fastsock.credentials",
     "ReceivedBatch": "fastsock.native.receiver",
     "Receiver": "fastsock.receiver",
     "ReceiverStats": "fastsock.stats",
@@ -88,6 +91,7 @@ __adds__ = (
     *_LATER,
     "Batch",
     "CapabilityError",
+    "DescriptorsRefusedError",
     "FrameError",
     "IncompleteFrameError",
     "Message",

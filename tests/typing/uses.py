@@ -39,6 +39,13 @@ assert_type(socket.wait_readable([sock], 0.5), list[fastsock.socket])
 assert_type(sock.set_metadata(timestamp=True), None)
 assert_type(sock.join_group("239.1.2.3", "eth0"), None)
 assert_type(sock.leave_group("ff12::1", interface=2, source="2001:db8::1"), None)
+assert_type(sock.bind_unix("/run/x.sock", mode=0o660), None)
+assert_type(sock.peer_credentials(), fastsock.PeerCredentials)
+assert_type(sock.peer_credentials().uid, int)
+assert_type(sock.send_fds([b"x", bytearray(1)], [0, plain]), int)
+assert_type(sock.send_fds([b"x"], [0], 0, "/run/x.sock"), int)
+assert_type(sock.recv_fds(10, 1, socket.MSG_PEEK), tuple[bytes, list[int], int, Any])
+assert_type(fastsock.DescriptorsRefusedError(90, "text").data, bytes)
 assert_type(batch[0], fastsock.Message)
 assert_type([message.bytes() for message in batch], list[bytes])
 assert_type(batch.lengths, memoryview)
@@ -103,6 +110,8 @@ sock.recv_batch([])  # type: ignore[arg-type]
 sock.set_metadata(time=True)  # type: ignore[call-arg]
 sock.join_group(b"239.1.2.3")  # type: ignore[arg-type]
 sock.leave_group("239.1.2.3", 2.0)  # type: ignore[arg-type]
+sock.bind_unix("/run/x.sock", mode="660")  # type: ignore[arg-type]
+sock.send_fds(b"x", 0)  # type: ignore[arg-type]
 sock.recv("10")  # type: ignore[arg-type]
 sock.sendto(b"x")  # type: ignore[call-overload]
 sock.send("text")  # type: ignore[arg-type]

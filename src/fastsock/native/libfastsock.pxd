@@ -67,6 +67,7 @@ cdef extern from "fastsock/fastsock.h" nogil:
     int fsk_control_next(const fsk_message *message, size_t *cursor, fsk_control *item)
     size_t fsk_control_space(size_t length)
     int fsk_control_put(fsk_message *message, size_t room, const fsk_control *item)
+    int fsk_control_descriptors(const fsk_message *message, int *fds, int room, int *refused)
 
     ssize_t fsk_receive(int fd, void *buffer, size_t length, int flags)
     ssize_t fsk_receive_from(int fd, void *buffer, size_t length, int flags, fsk_address *source)
@@ -227,6 +228,7 @@ cdef extern from "fastsock/fastsock.h" nogil:
         FSK_WAIT_READABLE
         FSK_WAIT_WRITABLE
 
+    int fsk_socket_close(int fd)
     int fsk_socket_accept(int fd, fsk_address *peer)
     int fsk_socket_wait(int fd, fsk_wait what, int64_t timeout_ns)
     enum:
@@ -236,6 +238,13 @@ cdef extern from "fastsock/fastsock.h" nogil:
     int fsk_socket_wait_either(int fd, int other, int64_t timeout_ns)
     int fsk_socket_is_blocking(int fd)
     int fsk_socket_receive_low_water(int fd)
+
+    struct fsk_credentials:
+        int64_t pid
+        uint32_t uid
+        uint32_t gid
+
+    int fsk_socket_peer_credentials(int fd, fsk_credentials *credentials)
     int fsk_socket_drops(int fd, uint32_t *drops)
 
     int fsk_multicast_join(int fd, const fsk_address *group, unsigned interface,
@@ -249,6 +258,7 @@ cdef extern from "fastsock/fastsock.h" nogil:
         AF_INET
         AF_INET6
         AF_UNIX
+        MSG_CMSG_CLOEXEC
         MSG_CTRUNC
         MSG_DONTWAIT
         MSG_OOB
