@@ -6,13 +6,15 @@ from __future__ import annotations
 import socket as stdlib
 from typing import TYPE_CHECKING, Any
 
-from fastsock.bound_path import path_of, remove_path
+from fastsock import bound_path
 from fastsock.dropin import socket
 from fastsock.endpoint import parse_endpoint
 from fastsock.native.descriptor import refuse_tls
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
+
+    from fastsock.bound_path import BoundPath
 
 
 def borrow(lender: stdlib.socket) -> socket:
@@ -24,7 +26,9 @@ def borrow(lender: stdlib.socket) -> socket:
     return socket(lender.family, lender.type, lender.proto, lender.dup().detach())
 
 
-def listen(address: Any, backlog: int, reuse_port: bool, nodelay: bool, undo: ExitStack) -> socket:
+def listen(
+    address: Any, backlog: int, reuse_port: bool, nodelay: bool, undo: ExitStack
+) -> tuple[socket, BoundPath | None]:
     endpoint = parse_endpoint(address, stdlib.SOCK_STREAM)
     listener = undo.enter_context(socket(endpoint.family, stdlib.SOCK_STREAM))
     if endpoint.family != stdlib.AF_UNIX:
@@ -35,12 +39,16 @@ def listen(address: Any, backlog: int, reuse_port: bool, nodelay: bool, undo: Ex
             listener.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_REUSEPORT, 1)
     if endpoint.family == stdlib.AF_INET6:
         listener.setsockopt(stdlib.IPPROTO_IPV6, stdlib.IPV6_V6ONLY, 0)
+    made = None
     try:
-        listener.bind(endpoint.address)
-        undo.callback(remove_path, path_of(listener.family, listener.getsockname()))
+        if endpoint.family == stdlib.AF_UNIX:
+            made = bound_path.bind(listener, endpoint.address)
+            undo.callback(bound_path.remove_path, made)
+        else:
+            listener.bind(endpoint.address)
         listener.listen(backlog)
     except OSError as error:
         if error.errno is None:
             raise  # the standard library's own: the path is too long
         raise OSError(error.errno, f"{error.strerror}: {endpoint}") from None
-    return listener
+    return listener, made

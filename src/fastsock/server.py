@@ -14,7 +14,7 @@ from errno import EBADF, EOPNOTSUPP
 from operator import index
 from typing import TYPE_CHECKING, Any
 
-from fastsock.bound_path import path_of, remove_path
+from fastsock.bound_path import BoundPath, remove_path
 from fastsock.endpoint import Endpoint
 from fastsock.listener import borrow, listen
 from fastsock.native import server as _native
@@ -42,7 +42,8 @@ class StreamServer(_native.Server):
     ----------
     address : tuple, str, bytes, os.PathLike or socket
         (host, port), a URL such as ``tcp://[::]:8888`` or ``unix:///run/x.sock``, the path of a
-        Unix socket, or a socket that listens. The host ``::`` serves IPv4 too.
+        Unix socket as ``socket.bind_unix`` takes it, or a socket that listens. The host ``::``
+        serves IPv4 too.
     framing : LengthPrefix, Delimiter or FixedSize
         In both directions.
     backlog : int, optional
@@ -104,10 +105,11 @@ class StreamServer(_native.Server):
         if max_pending < 1 or max_connections < 1:
             raise ValueError("max_pending and max_connections must be at least 1")
         with ExitStack() as undo:
+            made: BoundPath | None = None
             if isinstance(address, stdlib.socket):
                 listener = borrow(address)
             else:
-                listener = listen(address, backlog, reuse_port, nodelay, undo)
+                listener, made = listen(address, backlog, reuse_port, nodelay, undo)
             undo.callback(listener.close)
             name = listener.getsockname()
             family = listener.family
@@ -127,7 +129,7 @@ class StreamServer(_native.Server):
             undo.pop_all()
         self._name = name
         self._family = family
-        self._path = None if isinstance(address, stdlib.socket) else path_of(family, name)
+        self._path = made
         self._is_closed = False
         _open_servers.add(self)
 
@@ -153,6 +155,7 @@ class StreamServer(_native.Server):
         """
         if not 0 <= drain <= 9e9:
             raise ValueError(f"drain must be at least 0 seconds, not {drain}")
+        self._remove_path()
         self._stop(int(drain * 1e9))
 
     def close(self) -> None:
@@ -163,11 +166,13 @@ class StreamServer(_native.Server):
         if self._is_closed:
             return
         self._is_closed = True
-        try:
-            self._close()
-        finally:
-            if self._is_own():
-                remove_path(self._path)
+        self._remove_path()
+        self._close()
+
+    def _remove_path(self) -> None:
+        """While the socket is open: later the path could be another's, with the same inode."""
+        made, self._path = self._path, None
+        remove_path(made)
 
     def __enter__(self) -> Self:
         return self

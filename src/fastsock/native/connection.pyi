@@ -4,6 +4,8 @@ from typing import Any, final
 
 from _typeshed import ReadableBuffer
 
+from fastsock.credentials import PeerCredentials
+
 @final
 class Connection:
     context: Any
@@ -13,6 +15,8 @@ class Connection:
     def closed(self) -> bool: ...
     @property
     def pending(self) -> int: ...
+    @property
+    def credentials(self) -> PeerCredentials: ...
     @property
     def peer(self) -> Any: ...
     def send(self, frame: ReadableBuffer, /) -> bool: ...

@@ -16,6 +16,7 @@ from fastsock.native.libfastsock cimport (
     fsk_server_send,
 )
 from fastsock.native.serving cimport Serving
+from fastsock.native.unix cimport credentials_of
 
 
 @cython.final
@@ -165,6 +166,11 @@ cdef class Connection:
                     if address.length > 0:
                         self.peer_address = to_python(&address)
         return self.peer_address
+
+    @property
+    def credentials(self):
+        """Who the peer of a Unix socket is, as ``socket.peer_credentials``; while it is open."""
+        return credentials_of(self.fileno())
 
     def __repr__(self):
         state = "closed" if self.is_over else "open"

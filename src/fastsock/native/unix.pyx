@@ -94,6 +94,22 @@ cdef object result_of(PyObject **data, ssize_t received, ssize_t room, fsk_messa
         raise
 
 
+cdef object credentials_of(int fd):
+    """The PeerCredentials of a connected Unix socket."""
+    cdef fsk_credentials found
+    cdef int result = fsk_socket_peer_credentials(fd, &found)
+    from fastsock.credentials import PeerCredentials
+    if result == -ENOTCONN:
+        raise OSError(ENOTCONN, "peer_credentials: the socket has no connection; with "
+                      "datagrams SO_PASSCRED has recvmsg tell the sender of each")
+    if result == -EOPNOTSUPP:
+        raise CapabilityError(EOPNOTSUPP, "peer_credentials: only Unix sockets tell, and not on "
+                              "every system; let the mode of the path decide who may connect")
+    if result < 0:
+        raise_error(result)
+    return PeerCredentials(found.pid, found.uid, found.gid)
+
+
 @cython.final
 @cython.binding(False)
 cdef class Methods:
@@ -122,20 +138,8 @@ cdef class Methods:
         A process may have handed its end to another since, and a pid may be another process's once
         that one has ended: decide by uid and gid. Source: unix(7), SO_PEERCRED; getpeereid(3).
         """
-        cdef fsk_credentials found
-        cdef int result
-        from fastsock.credentials import PeerCredentials
         require_unix(self, "peer_credentials", "have others prove who they are, such as by TLS")
-        result = fsk_socket_peer_credentials(number(self), &found)
-        if result == -ENOTCONN:
-            raise OSError(ENOTCONN, "peer_credentials: the socket has no connection; with "
-                          "datagrams SO_PASSCRED has recvmsg tell the sender of each")
-        if result == -EOPNOTSUPP:
-            raise CapabilityError(EOPNOTSUPP, "peer_credentials: this system does not tell; let "
-                                  "the mode of the socket's path decide who may connect")
-        if result < 0:
-            raise_error(result)
-        return PeerCredentials(found.pid, found.uid, found.gid)
+        return credentials_of(number(self))
 
     def send_fds(self, buffers, fds, flags=0, address=None):
         """Send bytes, and duplicates of descriptors with them. As socket.send_fds, and safer.
