@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Framer and encode against a slow reference: any framing, any bytes, any split."""
 
+import itertools
 import random
 
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 import fastsock
@@ -23,7 +24,7 @@ def feed_split(framer, data, splits):
     """All frames that come out of data cut at the splits, and the error that ended it or None."""
     frames = []
     edges = [0, *sorted(min(split, len(data)) for split in splits), len(data)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         try:
             frames += framer.feed(data[start:end])
         except fastsock.FrameError as error:
