@@ -179,7 +179,7 @@ ssize_t fsk_framer_cut(struct fsk_framer *framer, const unsigned char *data, siz
         count = fsk_framing_cut(&framer->framing, &framer->cut, data, start, end, offsets, lengths,
                                 capacity);
         *base = data;
-        if (count == 0) {
+        if (count == 0 && *start < end) {
             struct fsk_cut cut = framer->cut;
             int result = fsk_framer_feed(framer, data + *start, end - *start);
             if (result < 0)
