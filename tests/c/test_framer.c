@@ -168,6 +168,40 @@ static void test_room_before_a_whole_frame_is_cut_still_has_a_byte(void) {
     fsk_framer_free(framer);
 }
 
+/* What the kernel would store behind a long frame would have to be moved again. */
+static void test_room_of_a_long_frame_ends_where_it_ends(void) {
+    static char stream[9000] = "\0\0\x13\x88"; /* 5000 */
+    struct fsk_framer *framer = new_framer(&PREFIX, 64);
+    unsigned char *where;
+    size_t size;
+    memcpy(stream + 5004, "\0\0\x17\x70", 4); /* 6000, of which 3992 are there */
+    CHECK_INT(fsk_framer_feed(framer, stream, sizeof stream), 0);
+    CHECK_INT(fsk_framer_next(framer, offsets, lengths, CAPACITY), 1);
+    REQUIRE(fsk_framer_room(framer, &where, &size) == 0);
+    CHECK_INT(size, 2008);
+    memset(where, 'x', size);
+    fsk_framer_put(framer, size);
+    /* It is whole, though nobody has cut it. */
+    REQUIRE(fsk_framer_room(framer, &where, &size) == 0);
+    CHECK(size >= 1);
+    CHECK_INT(fsk_framer_next(framer, offsets, lengths, CAPACITY), 1);
+    CHECK_INT(lengths[0], 6000);
+    fsk_framer_free(framer);
+}
+
+static void test_room_behind_many_cut_frames_is_nearly_all_again(void) {
+    struct fsk_framer *framer = new_framer(&LINES, 100);
+    unsigned char *where;
+    size_t size;
+    for (int i = 0; i < 18; i++)
+        store(framer, "abc\r\n", 5);
+    store(framer, "ab", 2);
+    CHECK_INT(fsk_framer_next(framer, offsets, lengths, CAPACITY), 18);
+    REQUIRE(fsk_framer_room(framer, &where, &size) == 0);
+    CHECK_INT(size, 98);
+    fsk_framer_free(framer);
+}
+
 static void test_begun_tells_the_length_once_the_header_is_whole(void) {
     struct fsk_framer *framer = new_framer(&PREFIX, 0);
     size_t header;
@@ -252,6 +286,8 @@ int main(void) {
     RUN(test_next_of_single_bytes_does_linear_work);
     RUN(test_room_of_a_long_frame_grows_with_what_came);
     RUN(test_room_before_a_whole_frame_is_cut_still_has_a_byte);
+    RUN(test_room_of_a_long_frame_ends_where_it_ends);
+    RUN(test_room_behind_many_cut_frames_is_nearly_all_again);
     RUN(test_begun_tells_the_length_once_the_header_is_whole);
     RUN(test_take_gives_raw_bytes_and_frames_go_on_behind_them);
     RUN(test_next_of_a_wrong_frame_gives_the_frames_before_it_first);
