@@ -71,8 +71,11 @@ static int resize(struct fsk_framer *framer, uint64_t size) {
     return 0;
 }
 
-/* Bytes of the stream that the longest frame takes, at most. */
-static uint64_t longest(const struct fsk_framing *framing) {
+/* Bytes of the stream that the next frame takes, at most. */
+static uint64_t longest(const struct fsk_framer *framer) {
+    const struct fsk_framing *framing = &framer->framing;
+    if (framer->cut.needed > 0)
+        return framer->cut.needed;
     return (uint64_t)framing->max_frame + FSK_FRAME_HEADER_MAX + framing->delimiter_size;
 }
 
@@ -93,15 +96,17 @@ static int reserve(struct fsk_framer *framer, size_t least) {
         return 0;
     }
     uint64_t doubled = 2 * (uint64_t)framer->size;
-    if (needed <= longest(&framer->framing) && doubled > longest(&framer->framing))
-        doubled = longest(&framer->framing);
+    if (needed <= longest(framer) && doubled > longest(framer))
+        doubled = longest(framer);
     return resize(framer, needed > doubled ? needed : doubled);
 }
 
 int fsk_framer_room(struct fsk_framer *framer, unsigned char **where, size_t *size) {
     uint64_t missing = framer->cut.missing;
-    size_t most = held(framer) > framer->readahead ? held(framer) : framer->readahead;
-    size_t least = missing == 0 ? 1 : missing < most ? (size_t)missing : most;
+    /* Not all that a header claims; and not so little that receiving it wastes a call. */
+    size_t least = (framer->readahead + 1) / 2;
+    if (missing < least)
+        least = missing == 0 ? 1 : (size_t)missing;
     int result = reserve(framer, least);
     if (result < 0)
         return result;
@@ -174,7 +179,7 @@ ssize_t fsk_framer_cut(struct fsk_framer *framer, const unsigned char *data, siz
         count = fsk_framing_cut(&framer->framing, &framer->cut, data, start, end, offsets, lengths,
                                 capacity);
         *base = data;
-        if (count == 0) {
+        if (count == 0 && *start < end) {
             struct fsk_cut cut = framer->cut;
             int result = fsk_framer_feed(framer, data + *start, end - *start);
             if (result < 0)

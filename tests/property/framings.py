@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Framings and what they mean, in plain Python: one byte after the other, as a book would tell it."""
+"""Framings and what they mean, in plain Python: one byte after the other, as one learns it."""
 
 import errno
 

@@ -22,8 +22,8 @@ extern "C" {
  *
  * The work is linear in the bytes, however small the pieces they come in, if all whole frames are
  * cut before room is asked for. Memory: readahead bytes, from the first use on; while a longer frame
- * is unfinished at most twice what came of it, and never for what its header merely claims; what
- * was fed and not yet cut besides. One thread at a time.
+ * is unfinished twice what came of it besides, and not what its header merely claims; what was fed
+ * and not yet cut. One thread at a time.
  */
 struct fsk_framer;
 
@@ -44,8 +44,9 @@ FSK_API void fsk_framer_free(struct fsk_framer *framer);
  * Where the next bytes of the stream are to be stored; fsk_framer_put says how many were.
  *
  *   where  out  borrowed until the next call of room, feed or free
- *   size   out  bytes, at least 1. Up to readahead; of a longer frame no more than what it lacks, so
- *               that nothing behind it needs to be copied, and less while little of it has come
+ *   size   out  bytes, at least 1; mostly readahead less what is held. Of a frame that is longer
+ *               than readahead, and its length known, no more than what it lacks: nothing behind it
+ *               then needs to be copied
  *
  * Returns 0 or -ENOMEM; nothing is lost then. What fsk_framer_data gave is no longer valid.
  */

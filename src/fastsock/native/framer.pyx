@@ -124,9 +124,11 @@ cdef class Framer:
                     count = fsk_framer_cut(self.framer, data, &start, end, &base, offsets, lengths,
                                            ROWS)
             else:
-                count = fsk_framer_cut(self.framer, data, &start, end, &base, offsets, lengths, ROWS)
+                count = fsk_framer_cut(self.framer, data, &start, end, &base, offsets, lengths,
+                                       ROWS)
             for i in range(count):
-                frames.append(PyBytes_FromStringAndSize(<const char *>base + offsets[i], lengths[i]))
+                frames.append(PyBytes_FromStringAndSize(<const char *>base + offsets[i],
+                                                        lengths[i]))
         self.failure = count
         if count < 0 and (count == -ENOMEM or not frames):
             self.check()
