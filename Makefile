@@ -90,6 +90,7 @@ test-long: build test-c
 			$(MAKE) --no-print-directory test-long-one PYTHON="$$python" FASTSOCK_ENGINE=$$engine || exit 1; \
 		done; \
 	done
+	$(MAKE) --no-print-directory fuzz
 
 .PHONY: test-long-one
 test-long-one: $(VENV)/interop
