@@ -3,8 +3,8 @@
 
 python bench/run.py [--suite SUITE] [--quick] [--only REGEX] [--json FILE] [--list]
 
-Four suites, plain calls, batches, receiver and streams, with a results file each. Nothing else may run on
-the machine while it measures in earnest.
+Four suites, plain calls, batches, receiver and streams, with a results file each. Nothing else may
+run on the machine while it measures in earnest.
 """
 
 from __future__ import annotations

@@ -89,7 +89,8 @@ class Server(Child):
             raise
 
     def cpu_ns(self) -> int:
-        """CPU time of the whole process so far, exact: by its CPU clock (man 3 clock_getcpuclockid)."""
+        """CPU time of the whole process so far."""
+        # Its CPU clock, as clock_getcpuclockid(3) numbers it: exact, where /proc counts ticks.
         return time.clock_gettime_ns((~self.process.pid << 3) | 2)
 
     def memory(self) -> int:

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from cases import size_name
-from figures import noise_band, ratios, spread
+from figures import noise_band, paired_ratios, spread
 from links import ALLOWED_CPUS
 from measure import Settings, Trial
 from peers import ASYNCIO, UVLOOP, Peer
-from servers import AGAIN, IN_C, SELECTORS, STREAM_SERVER, Load, Server, available, descriptors
+from servers import AGAIN, SELECTORS, STREAM_SERVER, Load, Server, available, descriptors
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def summarize(found: Mapping[str, list[Turn]]) -> dict[str, Any]:
             for name, turns in found.items()
         },
         "times_rate_of": {
-            name: spread(ratios(theirs, ours))
+            name: spread(paired_ratios(theirs, ours))
             for name, theirs in times.items()
             if name not in (STREAM_SERVER, AGAIN)
         },

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The C floor, built at first use: a library that ctypes loads, a sender, a server and its clients."""
+"""The C floor, built at first use: a library for ctypes, a sender, a server and its clients."""
 
 from __future__ import annotations
 

@@ -76,8 +76,8 @@ def cut_prefixed(recv: Callable[[int], bytes], count: int) -> int:
         append, stop = frames.append, 0
         try:
             while True:
-                # Fails where no whole header is left. A frame that is cut short is taken back below:
-                # that is less than a comparison for each.
+                # Fails where no whole header is left. A frame that is cut short is taken back
+                # below, which costs less than a comparison for each.
                 start = stop + 4
                 stop = start + unpack(data, stop)[0]
                 append(data[start:stop])
