@@ -40,8 +40,8 @@ struct load {
     int epoll;
     int count;
     int depth;
-    size_t frame; /* bytes, header included */
-    unsigned char *requests; /* two more than depth, so that replies can be compared at any offset */
+    size_t frame;            /* bytes, header included */
+    unsigned char *requests; /* two more than depth: replies are compared at any offset */
     struct client *clients;
     int64_t done;
     int64_t outstanding;
@@ -70,17 +70,18 @@ static void request(struct load *load, struct client *client, int count) {
 /* Returns the whole replies that came, -1 at the end of the stream. */
 static int take_replies(struct load *load, struct client *client, int flags) {
     unsigned char buffer[ROOM];
-    ssize_t received = recv(client->fd, buffer, sizeof buffer, flags);
-    if (received < 0)
+    ssize_t result = recv(client->fd, buffer, sizeof buffer, flags);
+    if (result < 0)
         fail("recv");
-    if (received == 0)
+    if (result == 0)
         return -1;
+    size_t received = (size_t)result;
     size_t owed = (size_t)client->outstanding * load->frame - client->partial;
     errno = 0;
-    if ((size_t)received > owed || memcmp(buffer, load->requests + client->partial, (size_t)received))
+    if (received > owed || memcmp(buffer, load->requests + client->partial, received) != 0)
         fail("a reply");
-    int whole = (int)((client->partial + (size_t)received) / load->frame);
-    client->partial = (client->partial + (size_t)received) % load->frame;
+    int whole = (int)((client->partial + received) / load->frame);
+    client->partial = (client->partial + received) % load->frame;
     client->outstanding -= whole;
     load->outstanding -= whole;
     return whole;
