@@ -48,6 +48,7 @@ class Child:
     """A process that answers by lines; what it said is in the error when it ends too early."""
 
     def __init__(self, *command: str | Path) -> None:
+        self.name = Path(command[0]).name
         self.errors = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
             command,
@@ -63,7 +64,7 @@ class Child:
             self.process.wait(GIVE_UP_SECONDS)
             self.errors.seek(0)
             said = self.errors.read().strip().splitlines() or ["nothing"]
-            raise RuntimeError(f"{self.process.args} ended; its last words: {said[-1]}")
+            raise RuntimeError(f"{self.name} ended; its last words: {said[-1]}")
         return line
 
     def write_line(self, text: str) -> None:

@@ -44,7 +44,7 @@ def cut(data: bytes) -> tuple[list[bytes], bytes]:
 def framed(frames: list[bytes]) -> bytes:
     if len(frames) == 1:
         return HEADER.pack(len(frames[0])) + frames[0]
-    parts = []
+    parts: list[bytes] = []
     for frame in frames:
         parts += (HEADER.pack(len(frame)), frame)
     return b"".join(parts)

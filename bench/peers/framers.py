@@ -55,7 +55,7 @@ def python_loop_name(work: FramingWork) -> str:
 @contextmanager
 def by_python(peer: Any, work: FramingWork, descriptor: int) -> Iterator[Loop]:
     """The loop of python_loop_name."""
-    loops = {
+    loops: dict[str, Callable[[Any, int], int]] = {
         "bytes.split": split_lines,
         "exact recv": receive_exactly,
         "tuned cutter": cut_prefixed,
