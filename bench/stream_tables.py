@@ -112,10 +112,15 @@ def _rates(servers: list[Results]) -> list[str]:
 def _costs(servers: list[Results]) -> list[str]:
     names = _names(servers)
     rows = [
-        [result["name"], *(number(result["servers"][name]["cpu_ns"]["median"]) for name in names)]
+        [
+            result["name"],
+            *(number(result["servers"][name]["cpu_ns"]["median"]) for name in names),
+            _share(result, "C epoll", "times_cpu_of"),
+            _share(result, "uvloop", "times_cpu_of"),
+        ]
         for result in servers
     ]
-    return table(["server CPU ns a request", *names], rows)
+    return table(["server CPU ns a request", *names, "of C epoll", "of uvloop"], rows)
 
 
 def _memory(result: Results) -> list[str]:
@@ -129,9 +134,9 @@ def _rate(found: Results) -> str:
     return f"{float(format(found['per_second']['median'], '.3g')):,.0f}"
 
 
-def _share(result: Results, name: str) -> str:
-    """Our rate as a multiple of another's."""
-    found = result["times_rate_of"].get(name)
+def _share(result: Results, name: str, kind: str = "times_rate_of") -> str:
+    """Ours as a multiple of another's."""
+    found = result[kind].get(name)
     return f"{found['median']:.2f}" if found else ABSENT
 
 

@@ -115,8 +115,9 @@ def _take_turn(server: Server, load: Load, seconds: float) -> Turn:
 
 
 def summarize(found: Mapping[str, list[Turn]]) -> dict[str, Any]:
-    """The figures of the servers, and how many times the rate of others ours is."""
+    """The figures of the servers, and ours by the others': rates, and CPU times."""
     times = {name: [turn.time_ns for turn in turns] for name, turns in found.items()}
+    costs = {name: [turn.cpu_ns for turn in turns] for name, turns in found.items()}
     ours = times[STREAM_SERVER]
     return {
         "servers": {
@@ -130,6 +131,11 @@ def summarize(found: Mapping[str, list[Turn]]) -> dict[str, Any]:
         "times_rate_of": {
             name: spread(paired_ratios(theirs, ours))
             for name, theirs in times.items()
+            if name not in (STREAM_SERVER, AGAIN)
+        },
+        "times_cpu_of": {
+            name: spread(paired_ratios(costs[STREAM_SERVER], theirs))
+            for name, theirs in costs.items()
             if name not in (STREAM_SERVER, AGAIN)
         },
         "noise": round(noise_band(times[SELECTORS], times[AGAIN]), 4),

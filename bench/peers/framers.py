@@ -115,8 +115,8 @@ def by_fastsock(peer: Any, work: FramingWork, descriptor: int) -> Iterator[Loop]
     reader = fast.FrameReader(sock, framing)
     try:
         if work.is_batch:
-            # As many rows as a receive of the others gives.
-            batch = fast.Batch(max(4, PIECE // work.size), work.size)
+            # As much room as the floor has.
+            batch = fast.Batch(PIECE // work.size + 1, work.size)
             yield lambda: receive_batches(reader.recv_batch, batch, work.count)
         else:
             yield lambda: receive_lists(reader.recv_many, work.count)
