@@ -56,8 +56,8 @@ class ServingCase(Trial):
         if self.is_accepting:
             return "How many connections, each for one request and closed by the server, a second?"
         return (
-            f"How many requests of {size_name(self.size)} a second over {self.connections} "
-            f"connections, {self.depth} outstanding on each?"
+            f"How many requests of {size_name(self.size)} a second with {self.depth} "
+            f"outstanding on each of {self.connections} connections?"
         )
 
     @property

@@ -7,8 +7,11 @@ Nothing here looks at a speed: tests share the machine.
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +230,37 @@ def test_every_server_answers_its_clients(streams_file: Path) -> None:
         assert found["memory"] > 0 <= found["bytes_each"]
 
 
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda reply: reply[:-1] + b"!", "a reply"),
+        (lambda reply: reply + b"x", "a reply"),
+        (lambda reply: b"", "a connection has ended"),
+    ],
+    ids=["altered", "too-long", "none"],
+)
+def test_clients_notice_a_wrong_reply(
+    bench: None, change: Callable[[bytes], bytes], complaint: str
+) -> None:
+    import floor
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(change(connection.recv(4096)))
+
+        answered = pool.submit(answer)
+        options = [str(listener.getsockname()[1]), "1", "1", "64", "0"]
+        done = subprocess.run(
+            [floor.load(), *options], input="", capture_output=True, text=True, timeout=18
+        )
+        answered.result(10)
+    assert done.returncode == 1
+    assert complaint in done.stderr
+
+
 @pytest.mark.parametrize("piece", [1, 3, 7, 68, 1000])
 def test_python_cutters_find_every_frame_however_the_stream_is_split(
     bench: None, piece: int
@@ -240,7 +274,7 @@ def test_python_cutters_find_every_frame_however_the_stream_is_split(
     ):
         pieces = [stream[at : at + piece] for at in range(0, len(stream), piece)]
         waiting = iter(pieces)
-        assert cut(lambda room, waiting=waiting: next(waiting), len(frames)) == len(frames)
+        assert cut(lambda room, waiting=waiting: next(waiting), 0, len(frames)) == len(frames)
         assert list(waiting) == []
 
 
