@@ -2,6 +2,7 @@
 """FrameReader: whole frames, ends and errors, over every kind of stream."""
 
 import errno
+import functools
 import gc
 import socket as stdlib
 
@@ -11,14 +12,16 @@ import fastsock
 from unit.framed import (
     FRAMINGS,
     TAKES,
-    connected,  # noqa: F401
+    connected,
     each_framing,
     each_take,
-    link,  # noqa: F401
+    link,
     some_frames,
     take_all,
-    unix_link,  # noqa: F401
+    unix_link,
 )
+
+__all__ = ["connected", "link", "unix_link"]  # fixtures
 
 PREFIX = fastsock.LengthPrefix(4)
 LINES = fastsock.Delimiter(b"\n")
@@ -125,7 +128,7 @@ def test_end_inside_a_large_frame_tells_exactly_what_is_missing(link, in_thread,
     batch = fastsock.Batch(2, 200_000)
     task = in_thread(peer.sendall, stream)
     if take is TAKES["batch"]:
-        take = lambda reader: reader.recv_batch(batch)  # noqa: E731
+        take = functools.partial(fastsock.FrameReader.recv_batch, batch=batch)
     task.result()
     peer.shutdown(stdlib.SHUT_WR)
     for _ in range(2):

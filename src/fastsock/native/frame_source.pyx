@@ -97,7 +97,8 @@ cdef class FrameSource:
             self.fail(count)
         if count == 0:
             return None
-        return PyBytes_FromStringAndSize(<const char *>fsk_framer_data(self.framer) + offset, length)
+        return PyBytes_FromStringAndSize(<const char *>fsk_framer_data(self.framer) + offset,
+                                         length)
 
     cdef list cut_many(self, Py_ssize_t most):
         """The whole frames that are there, up to most."""
