@@ -24,6 +24,11 @@ static size_t held(const struct fsk_framer *framer) {
     return framer->end - framer->start;
 }
 
+/* The next frame begins n bytes of the stream later than it did. */
+static void begin_later(struct fsk_framer *framer, uint64_t n) {
+    framer->cut = (struct fsk_cut){.offset = framer->cut.offset + n};
+}
+
 int fsk_framer_new(struct fsk_framer **framer, const struct fsk_framing *framing,
                    size_t readahead) {
     int result = fsk_framing_check(framing);
@@ -66,8 +71,11 @@ static int resize(struct fsk_framer *framer, uint64_t size) {
     return 0;
 }
 
-/* Bytes of the stream that the longest frame takes, at most. */
-static uint64_t longest(const struct fsk_framing *framing) {
+/* Bytes of the stream that the next frame takes, at most. */
+static uint64_t longest(const struct fsk_framer *framer) {
+    const struct fsk_framing *framing = &framer->framing;
+    if (framer->cut.needed > 0)
+        return framer->cut.needed;
     return (uint64_t)framing->max_frame + FSK_FRAME_HEADER_MAX + framing->delimiter_size;
 }
 
@@ -88,15 +96,17 @@ static int reserve(struct fsk_framer *framer, size_t least) {
         return 0;
     }
     uint64_t doubled = 2 * (uint64_t)framer->size;
-    if (needed <= longest(&framer->framing) && doubled > longest(&framer->framing))
-        doubled = longest(&framer->framing);
+    if (needed <= longest(framer) && doubled > longest(framer))
+        doubled = longest(framer);
     return resize(framer, needed > doubled ? needed : doubled);
 }
 
 int fsk_framer_room(struct fsk_framer *framer, unsigned char **where, size_t *size) {
     uint64_t missing = framer->cut.missing;
-    size_t most = held(framer) > framer->readahead ? held(framer) : framer->readahead;
-    size_t least = missing == 0 ? 1 : missing < most ? (size_t)missing : most;
+    /* Not all that a header claims; and not so little that receiving it wastes a call. */
+    size_t least = (framer->readahead + 1) / 2;
+    if (missing < least)
+        least = missing == 0 ? 1 : (size_t)missing;
     int result = reserve(framer, least);
     if (result < 0)
         return result;
@@ -129,6 +139,58 @@ ssize_t fsk_framer_next(struct fsk_framer *framer, uint64_t *offsets, uint32_t *
                            framer->end, offsets, lengths, capacity);
 }
 
+/* Bytes to complete the unfinished frame with: no more than it lacks, where that is known. */
+static size_t piece_size(const struct fsk_framer *framer, size_t available) {
+    size_t most = held(framer) > 256 ? held(framer) : 256;
+    if (framer->framing.kind != FSK_FRAMING_DELIMITER && framer->cut.missing > 0)
+        return framer->cut.missing < available ? (size_t)framer->cut.missing : available;
+    return most < available ? most : available;
+}
+
+/* Complete the unfinished frame with the beginning of data, and give back what is behind it. */
+static ssize_t complete(struct fsk_framer *framer, const unsigned char *data, size_t *start,
+                        size_t end, uint64_t *offsets, uint32_t *lengths, size_t capacity) {
+    while (*start < end) {
+        size_t piece = piece_size(framer, end - *start);
+        int result = fsk_framer_feed(framer, data + *start, piece);
+        if (result < 0)
+            return result;
+        *start += piece;
+        ssize_t count = fsk_framer_next(framer, offsets, lengths, capacity);
+        if (count > 0 && held(framer) <= piece) {
+            *start -= held(framer);
+            framer->start = framer->end;
+            begin_later(framer, 0);
+        }
+        if (count != 0)
+            return count;
+    }
+    return 0;
+}
+
+ssize_t fsk_framer_cut(struct fsk_framer *framer, const unsigned char *data, size_t *start,
+                       size_t end, const unsigned char **base, uint64_t *offsets, uint32_t *lengths,
+                       size_t capacity) {
+    ssize_t count = 0;
+    if (held(framer) > 0) {
+        count = complete(framer, data, start, end, offsets, lengths, capacity);
+        *base = framer->buffer;
+    } else {
+        count = fsk_framing_cut(&framer->framing, &framer->cut, data, start, end, offsets, lengths,
+                                capacity);
+        *base = data;
+        if (count == 0 && *start < end) {
+            struct fsk_cut cut = framer->cut;
+            int result = fsk_framer_feed(framer, data + *start, end - *start);
+            if (result < 0)
+                return result;
+            framer->cut = cut; /* it has seen these bytes */
+            *start = end;
+        }
+    }
+    return count;
+}
+
 const unsigned char *fsk_framer_data(const struct fsk_framer *framer) {
     return framer->buffer;
 }
@@ -150,11 +212,6 @@ int fsk_framer_begun(const struct fsk_framer *framer, size_t *header, uint64_t *
     *header = framer->cut.header;
     *length = framer->cut.needed - framer->cut.header;
     return 1;
-}
-
-/* The next frame begins n bytes of the stream later than it did. */
-static void begin_later(struct fsk_framer *framer, uint64_t n) {
-    framer->cut = (struct fsk_cut){.offset = framer->cut.offset + n};
 }
 
 void fsk_framer_leave(struct fsk_framer *framer) {

@@ -21,6 +21,7 @@ if _typing.TYPE_CHECKING:
     from fastsock.dropin import socketpair as socketpair
     from fastsock.native.frame_reader import FrameReader as FrameReader
     from fastsock.native.frame_writer import FrameWriter as FrameWriter
+    from fastsock.native.framer import Framer as Framer
     from fastsock.native.framing import Delimiter as Delimiter
     from fastsock.native.framing import FixedSize as FixedSize
     from fastsock.native.framing import LengthPrefix as LengthPrefix
@@ -62,6 +63,7 @@ _LATER = {
     "FixedSize": "fastsock.native.framing",
     "FrameReader": "fastsock.native.frame_reader",
     "FrameWriter": "fastsock.native.frame_writer",
+    "Framer": "fastsock.native.framer",
     "LengthPrefix": "fastsock.native.framing",
     "ReceivedBatch": "fastsock.native.receiver",
     "Receiver": "fastsock.receiver",

@@ -95,12 +95,24 @@ async def receive() -> None:
         assert_type(received, fastsock.ReceivedBatch)
 
 
+prefix = fastsock.LengthPrefix(4, "little", includes_header=True)
+assert_type(prefix.encode([b"x", bytearray(1)]), bytes)
+framer = fastsock.Framer(fastsock.Delimiter(b"\r\n", keep=True), max_frame=100)
+assert_type(framer.feed(memoryview(b"x")), list[bytes])
+assert_type(framer.unfinished, int)
+assert_type(framer.end(), None)
+fastsock.Framer(fastsock.LengthPrefix("varint"))
+fastsock.Framer(fastsock.FixedSize(16))
+
 with fastsock.installed():
     fastsock.install()
     fastsock.uninstall()
 
 fastsock.Receiver(("", 0), memory="1 MiB")  # type: ignore[arg-type]
 fastsock.Receiver(("", 0), gso=True)  # type: ignore[call-arg]
+fastsock.LengthPrefix(3)  # type: ignore[arg-type]
+fastsock.Framer(b"\n")  # type: ignore[arg-type]
+framer.feed("text")  # type: ignore[arg-type]
 receiver.stats().received = 0  # type: ignore[misc]
 sock.recv_batch([])  # type: ignore[arg-type]
 sock.set_metadata(time=True)  # type: ignore[call-arg]

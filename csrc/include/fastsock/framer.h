@@ -22,8 +22,8 @@ extern "C" {
  *
  * The work is linear in the bytes, however small the pieces they come in, if all whole frames are
  * cut before room is asked for. Memory: readahead bytes, from the first use on; while a longer frame
- * is unfinished at most twice what came of it, and never for what its header merely claims; what
- * was fed and not yet cut besides. One thread at a time.
+ * is unfinished twice what came of it besides, and not what its header merely claims; what was fed
+ * and not yet cut. One thread at a time.
  */
 struct fsk_framer;
 
@@ -44,8 +44,9 @@ FSK_API void fsk_framer_free(struct fsk_framer *framer);
  * Where the next bytes of the stream are to be stored; fsk_framer_put says how many were.
  *
  *   where  out  borrowed until the next call of room, feed or free
- *   size   out  bytes, at least 1. Up to readahead; of a longer frame no more than what it lacks, so
- *               that nothing behind it needs to be copied, and less while little of it has come
+ *   size   out  bytes, at least 1; mostly readahead less what is held. Of a frame that is longer
+ *               than readahead, and its length known, no more than what it lacks: nothing behind it
+ *               then needs to be copied
  *
  * Returns 0 or -ENOMEM; nothing is lost then. What fsk_framer_data gave is no longer valid.
  */
@@ -64,6 +65,23 @@ FSK_API int fsk_framer_feed(struct fsk_framer *framer, const void *data, size_t 
  */
 FSK_API ssize_t fsk_framer_next(struct fsk_framer *framer, uint64_t *offsets, uint32_t *lengths,
                                 size_t capacity);
+
+/*
+ * Feed and next in one, which copies only what is no whole frame in data: for who has the bytes
+ * elsewhere, in a buffer that many streams share. Nothing that was fed or put before may wait to be
+ * cut but an unfinished frame; that is completed in the framer.
+ *
+ *   data     in      bytes *start to end come next in the stream
+ *   start    in/out  moved behind what has been used
+ *   base     out     what offsets count from: data, or memory that is valid until the next call of
+ *                    cut, room or feed
+ *
+ * Returns the frames cut, to be called again; 0 when all of data is used and what is left of it is
+ * stored; or an error as fsk_framing_cut, after which the framer is of no more use, or -ENOMEM.
+ */
+FSK_API ssize_t fsk_framer_cut(struct fsk_framer *framer, const unsigned char *data, size_t *start,
+                               size_t end, const unsigned char **base, uint64_t *offsets,
+                               uint32_t *lengths, size_t capacity);
 
 /* What offsets count from. Changed by room and feed. */
 FSK_API const unsigned char *fsk_framer_data(const struct fsk_framer *framer);
