@@ -121,9 +121,7 @@ def test_frame_longer_than_a_message_is_not_cut(link, in_thread, name, sent_at_o
     assert received == [b"x" * 9000, b"y"]
 
 
-@pytest.mark.parametrize(
-    "arena", [fastsock.Batch(1, 1000), fastsock.Batch(10, 100)], ids=["1", "10"]
-)
+@pytest.mark.parametrize("shape", [(1, 1000), (10, 100)], ids=["one_row", "ten_rows"])
 @pytest.mark.parametrize("name", ["length", "varint", "delimiter", "delimiter_kept"])
 @pytest.mark.parametrize("parts", [1, 2, 7], ids=str)
 def test_frame_that_just_fits_without_its_header_is_given(unix_link, name, shape, parts):
