@@ -4,6 +4,9 @@ from libc.stdint cimport int64_t
 from fastsock.native.libfastsock cimport iovec
 from fastsock.native.waiting cimport Operation
 
+cdef enum:
+    RECORD = 16384  # bytes of a TLS record; a send of one mostly finds room when poll says so
+
 
 # All that one call of the user does with a stream: however many system calls, one deadline.
 cdef struct StreamCall:

@@ -32,7 +32,6 @@ from fastsock.native.waiting cimport (
 )
 
 cdef enum:
-    RECORD = 16384  # bytes of a TLS record; a send of one mostly finds room when poll says so
     STREAK_BYTES = 1024  # received bytes that count as much as a call that keeps the GIL
 
 
