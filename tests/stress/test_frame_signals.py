@@ -8,7 +8,9 @@ import signal
 import pytest
 
 import fastsock
-from unit.framed import connected, each_take, link  # noqa: F401
+from unit.framed import connected, each_take, link
+
+__all__ = ["connected", "link"]  # fixtures
 
 pytestmark = pytest.mark.usefixtures("no_descriptor_leak")
 

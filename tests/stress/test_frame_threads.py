@@ -2,12 +2,15 @@
 """Several threads on one frame reader, and on one writer: one proceeds, the others are told."""
 
 import collections
+import errno
 import threading
 
 import pytest
 
 import fastsock
-from unit.framed import connected, unix_link  # noqa: F401
+from unit.framed import connected, unix_link
+
+__all__ = ["connected", "unix_link"]  # fixtures
 
 pytestmark = pytest.mark.usefixtures("no_descriptor_leak")
 
@@ -64,8 +67,9 @@ def test_threads_on_one_reader_get_each_frame_once(unix_link, in_thread, ways, r
                 refused += 1
                 continue
             except OSError as error:
-                # A frame that does not fit this thread's batch is another one's.
-                assert "more capacity" in str(error), error
+                # A frame that does not fit this thread's batch.
+                if error.errno != errno.ENOBUFS:
+                    raise
                 given = reader_by_list(reader)
             if given == []:
                 break
@@ -98,7 +102,9 @@ def test_threads_on_one_writer_never_mix_their_frames(unix_link, in_thread, repe
 
     def produce(number):
         start.wait()
-        frames = [b"%d:%06d" % (number, place) + bytes(place * 997 % 90_000) for place in range(count)]
+        frames = [
+            b"%d:%06d" % (number, place) + bytes(place * 997 % 90_000) for place in range(count)
+        ]
         sent = 0
         while sent < count:
             try:

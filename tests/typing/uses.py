@@ -81,6 +81,21 @@ with fastsock.Receiver(b"/tmp/x.sock") as entered:
 shards = fastsock.open_shards(("", 8888), 4, memory=1 << 20)
 assert_type(shards, tuple[fastsock.Receiver, ...])
 
+frame_reader = fastsock.FrameReader(sock, fastsock.LengthPrefix(4), max_frame=1 << 24)
+assert_type(frame_reader.recv_many(10), list[bytes])
+assert_type(frame_reader.recv_batch(fastsock.Batch(), timeout=None), int)
+assert_type(frame_reader.next_batch(0.5), fastsock.Batch)
+assert_type(frame_reader.recv_exactly(5), bytes)
+assert_type(frame_reader.pending(), int)
+assert_type(frame_reader.sock, stdlib.socket)
+for frame in frame_reader:
+    assert_type(frame, bytes)
+frame_writer = fastsock.FrameWriter(stdlib.socket(), fastsock.Delimiter(b"\n", keep=True))
+frame_writer.send(bytearray(b"x\n"))
+assert_type(frame_writer.send_many([b"x\n", memoryview(b"y\n")]), int)
+frame_writer.flush()
+assert_type(frame_writer.pending() + frame_writer.sent, int)
+
 
 async def receive() -> None:
     async for received in receiver:
@@ -110,6 +125,8 @@ sock.recv_batch([])  # type: ignore[arg-type]
 sock.set_metadata(time=True)  # type: ignore[call-arg]
 sock.join_group(b"239.1.2.3")  # type: ignore[arg-type]
 sock.leave_group("239.1.2.3", 2.0)  # type: ignore[arg-type]
+fastsock.FrameReader(sock, b"\n")  # type: ignore[arg-type]
+frame_writer.send("text")  # type: ignore[arg-type]
 sock.bind_unix("/run/x.sock", mode="660")  # type: ignore[arg-type]
 sock.send_fds(b"x", 0)  # type: ignore[arg-type]
 sock.recv("10")  # type: ignore[arg-type]

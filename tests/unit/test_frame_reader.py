@@ -2,6 +2,7 @@
 """FrameReader: whole frames, ends and errors, over every kind of stream."""
 
 import errno
+import functools
 import gc
 import socket as stdlib
 
@@ -11,14 +12,16 @@ import fastsock
 from unit.framed import (
     FRAMINGS,
     TAKES,
-    connected,  # noqa: F401
+    connected,
     each_framing,
     each_take,
-    link,  # noqa: F401
+    link,
     some_frames,
     take_all,
-    unix_link,  # noqa: F401
+    unix_link,
 )
+
+__all__ = ["connected", "link", "unix_link"]  # fixtures
 
 PREFIX = fastsock.LengthPrefix(4)
 LINES = fastsock.Delimiter(b"\n")
@@ -125,7 +128,7 @@ def test_end_inside_a_large_frame_tells_exactly_what_is_missing(link, in_thread,
     batch = fastsock.Batch(2, 200_000)
     task = in_thread(peer.sendall, stream)
     if take is TAKES["batch"]:
-        take = lambda reader: reader.recv_batch(batch)  # noqa: E731
+        take = functools.partial(fastsock.FrameReader.recv_batch, batch=batch)
     task.result()
     peer.shutdown(stdlib.SHUT_WR)
     for _ in range(2):
@@ -145,7 +148,7 @@ def test_frame_over_the_limit_is_an_error_after_the_frames_before_it(link, take)
         frames += take(reader)
     assert frames == [b"0123456789", b"last"]
     for _ in range(2):
-        with pytest.raises(fastsock.FrameError, match="max_frame, 10 bytes") as caught:
+        with pytest.raises(fastsock.FrameError, match="longer than max_frame, 10") as caught:
             take(reader)
         assert caught.value.errno == errno.EMSGSIZE
         assert caught.value.offset == 22
@@ -159,7 +162,7 @@ def test_header_that_is_no_length_is_an_error_with_its_offset(unix_link, take):
     peer.sendall(framing.encode([b"good"]) + b"\0\1")
     assert take(reader) == [b"good"]
     for _ in range(2):
-        with pytest.raises(fastsock.FrameError, match="at byte 6") as caught:
+        with pytest.raises(fastsock.FrameError, match="at offset 6") as caught:
             take(reader)
         assert (caught.value.errno, caught.value.offset) == (errno.EBADMSG, 6)
 

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """FrameReader: timeouts, which lose nothing, and who else may call meanwhile."""
 
+import contextlib
 import errno
+import itertools
 import socket as stdlib
 import threading
 
@@ -11,18 +13,21 @@ import fastsock
 from unit.framed import (
     TAKES,
     WOULD_WAIT,
-    connected,  # noqa: F401
+    connected,
     each_take,
-    link,  # noqa: F401
+    link,
     take_all,
-    unix_link,  # noqa: F401
+    unix_link,
 )
+
+__all__ = ["connected", "link", "unix_link"]  # fixtures
 
 PREFIX = fastsock.LengthPrefix(4)
 LINES = fastsock.Delimiter(b"\n")
 SIZES = {"small": 100, "in_place": 1_000_000}
 each_size = pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 BATCH = fastsock.Batch(4, 300_000)
+HUGE_BATCH = fastsock.Batch(4096, 8192)  # 32 MiB
 # A call with a timeout of its own.
 TIMED = {
     "recv_batch": lambda reader, timeout: reader.recv_batch(BATCH, timeout=timeout),
@@ -83,15 +88,13 @@ def test_timeout_inside_a_frame_loses_nothing(link, in_thread, take, size):
     places = [0, 1, 4, 5, size // 3, size // 2, size + 3, size + 6, len(stream)]
     sock.settimeout(0.01)
     received = []
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in itertools.pairwise(places):
         task = in_thread(peer.sendall, stream[start:end])
         held = start if start < size + 4 else start - size - 4
         # What is sent comes in several parts, with or without a TimeoutError between them.
         while end <= size + 4 and reader.pending() < held + end - start and not received:
-            try:
+            with contextlib.suppress(TimeoutError):
                 received += take(reader)
-            except TimeoutError:
-                pass
         task.result()
     sock.settimeout(5)
     while len(received) < 2:
@@ -166,8 +169,7 @@ def test_frame_that_trickles_in_costs_linear_work(unix_link, framing, take):
     """Copied or searched anew each time, 16 MiB by the KiB would take minutes."""
     sock, peer = unix_link
     if take is TAKES["batch"]:
-        batch = fastsock.Batch(4096, 8192)
-        take = lambda reader: reader.recv_batch(batch) and [batch[0].bytes()]  # noqa: E731
+        take = by_huge_batch
     reader = fastsock.FrameReader(sock, framing, max_frame=1 << 24)
     frame = b"x" * (1 << 24)
     stream = memoryview(framing.encode([frame]))
@@ -177,6 +179,11 @@ def test_frame_that_trickles_in_costs_linear_work(unix_link, framing, take):
             take(reader)
         peer.sendall(stream[start : start + 1024])
     assert take(reader) == [frame]
+
+
+def by_huge_batch(reader):
+    reader.recv_batch(HUGE_BATCH)
+    return [message.bytes() for message in HUGE_BATCH]
 
 
 def test_second_thread_is_refused_and_the_first_goes_on(link, in_thread, wait_until):

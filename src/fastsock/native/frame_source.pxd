@@ -10,14 +10,14 @@ cdef class FrameSource:
     cdef fsk_framing rules
     cdef fsk_framer *framer
     cdef size_t readahead
-    cdef uint64_t beside       # bytes of the stream that did not go through framer
-    cdef bytes whole           # a large frame, or raw bytes, that is being received in place; or None
+    cdef uint64_t beside  # bytes of the stream that did not go through framer
+    cdef bytes whole      # a large frame, or raw bytes, being received in place; or None
     cdef size_t whole_size
-    cdef size_t filled         # bytes of it
+    cdef size_t filled    # bytes of it
     cdef bint is_raw
     cdef unsigned char header[FSK_FRAME_HEADER_MAX]  # of the frame whole
     cdef size_t header_size
-    cdef bint is_broken        # bytes were lost, see stream
+    cdef bint is_broken   # bytes were lost, see stream
 
     cdef uint64_t position(self) noexcept
     cdef size_t held(self) noexcept

@@ -13,12 +13,13 @@ What follows
 cimport cython
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.errno cimport EIO, EMSGSIZE
+from libc.errno cimport EIO
 from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
-from fastsock.native.errors import FrameError, IncompleteFrameError
+from fastsock.native.errors import IncompleteFrameError
 
+from fastsock.native.framer cimport frame_error
 from fastsock.native.framing cimport Framing
 from fastsock.native.libfastsock cimport (
     FSK_FRAMING_DELIMITER, fsk_framer_begun, fsk_framer_data, fsk_framer_feed, fsk_framer_free,
@@ -97,7 +98,8 @@ cdef class FrameSource:
             self.fail(count)
         if count == 0:
             return None
-        return PyBytes_FromStringAndSize(<const char *>fsk_framer_data(self.framer) + offset, length)
+        return PyBytes_FromStringAndSize(<const char *>fsk_framer_data(self.framer) + offset,
+                                         length)
 
     cdef list cut_many(self, Py_ssize_t most):
         """The whole frames that are there, up to most."""
@@ -222,13 +224,7 @@ cdef class FrameSource:
 
     cdef int fail(self, ssize_t result) except -1:
         """Raise what the framing has found."""
-        cdef uint64_t offset = self.position()
-        if result == -EMSGSIZE:
-            raise FrameError(-result, f"the frame at byte {offset} of the stream is longer than "
-                             f"max_frame, {self.rules.max_frame} bytes: allow more, or close the "
-                             "connection, as its peer does not keep to the protocol", offset)
-        raise FrameError(-result, f"at byte {offset} of the stream is no length of a frame: close "
-                         "the connection, as its peer does not keep to the framing", offset)
+        raise frame_error(&self.rules, result, self.position())
 
     cdef int end(self, uint64_t missing) except -1:
         """The end of the stream: raise if it is inside a frame. missing: of what is no frame."""

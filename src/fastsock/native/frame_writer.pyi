@@ -8,6 +8,9 @@ from _typeshed import ReadableBuffer
 from fastsock.native.framing import Framing
 
 @final
+class Payloads: ...
+
+@final
 class FrameWriter:
     def __new__(
         cls, sock: socket.socket, framing: Framing, *, max_frame: int = 1048576

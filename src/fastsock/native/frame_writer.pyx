@@ -25,12 +25,11 @@ from fastsock.native.libfastsock cimport (
     FSK_FRAME_HEADER_MAX, FSK_FRAMING_DELIMITER, fsk_framing, fsk_framing_encode,
     fsk_framing_encoded_size, fsk_framing_header, iovec,
 )
-from fastsock.native.stream cimport StreamCall, begin_send, check_stream, send_some
+from fastsock.native.stream cimport RECORD, StreamCall, begin_send, check_stream, send_some
 
 cdef enum:
     GATHERED = 262144  # bytes of the buffer
     LARGE = 65536  # bytes of a frame that is not copied, and of a buffer that the GIL is kept for
-    RECORD = 16384  # bytes that are in doubt when an SSLSocket's send fails
 
 
 cdef struct Payload:
@@ -267,7 +266,6 @@ cdef class FrameWriter:
         cdef StreamCall call
         cdef Chunk chunk
         cdef Py_ssize_t sent = 0
-        cdef Py_ssize_t begun
         if self.is_broken:
             raise OSError(EPIPE, "an earlier call was broken off inside a frame, in a way that "
                           "hides how much of it went: close the connection")
@@ -277,10 +275,8 @@ cdef class FrameWriter:
             try:
                 self.send_chunk(&call, &chunk)
             except BaseException as error:
-                begun = self.keep_rest(&chunk, payloads)
-                sent += begun
-                if call.is_lost:
-                    self.is_broken = True
+                sent += self.keep_rest(&chunk, payloads)
+                self.is_broken = self.is_broken or call.is_lost
                 if sent == 0 or not call.has_failed or not isinstance(error, OSError):
                     raise
                 return sent
@@ -319,11 +315,10 @@ cdef class FrameWriter:
         cdef const Payload *payload
         cdef size_t needed
         cdef Py_ssize_t place = first
+        # All 0: of an empty part the kernel looks at the address too.
+        memset(chunk, 0, sizeof(chunk[0]))
         chunk.earlier = self.end - self.start
-        chunk.gone = chunk.in_doubt = 0
         chunk.first = first
-        # Of no bytes the kernel looks at the address too.
-        memset(chunk.parts, 0, sizeof(chunk.parts))
         # By TLS what is left goes alone: of more the next frames would be in doubt too.
         while place < count and (is_plain or chunk.earlier == 0):
             payload = &payloads[place]

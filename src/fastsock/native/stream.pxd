@@ -4,6 +4,9 @@ from libc.stdint cimport int64_t
 from fastsock.native.libfastsock cimport iovec
 from fastsock.native.waiting cimport Operation
 
+cdef enum:
+    RECORD = 16384  # bytes of a TLS record; a send of one mostly finds room when poll says so
+
 
 # All that one call of the user does with a stream: however many system calls, one deadline.
 cdef struct StreamCall:
@@ -13,7 +16,7 @@ cdef struct StreamCall:
     bint is_lost     # out: bytes may have come or gone, and what was raised hides how many
 
 cdef int check_stream(object sock, str name) except -1
-cdef int begin_receive(StreamCall *call, object sock, int64_t timeout_ns) except -1
+cdef int begin_receive(StreamCall *call, object sock, int64_t timeout) except -1
 cdef int begin_send(StreamCall *call, object sock) except -1
 cdef ssize_t receive_some(object sock, StreamCall *call, void *where, size_t room) except -1
 cdef ssize_t send_some(object sock, StreamCall *call, iovec *parts, size_t count) except -1

@@ -32,7 +32,6 @@ from fastsock.native.waiting cimport (
 )
 
 cdef enum:
-    RECORD = 16384  # bytes of a TLS record; a send of one mostly finds room when poll says so
     STREAK_BYTES = 1024  # received bytes that count as much as a call that keeps the GIL
 
 
@@ -41,8 +40,8 @@ cdef int check_stream(object sock, str name) except -1:
     if not isinstance(sock, _socket.socket):
         raise TypeError(f"{name}: a socket is required, not '{type(sock).__name__}'")
     if int_member(sock, stdlib.type_offset) != SOCK_STREAM:
-        raise OSError(EOPNOTSUPP, f"{name}: only a stream needs frames; this socket has messages of "
-                      "its own: call recv_many and send_many")
+        raise OSError(EOPNOTSUPP, f"{name}: only a stream needs frames; this socket has messages "
+                      "of its own: call recv_many and send_many")
     return 0
 
 
@@ -58,10 +57,10 @@ cdef ssize_t run_send(Operation *operation, int flags) noexcept nogil:
     return fsk_send_message(operation.fd, operation.message, operation.flags | flags)
 
 
-cdef int begin_receive(StreamCall *call, object sock, int64_t timeout_ns) except -1:
-    """Begin a call that receives; timeout_ns as in Operation."""
+cdef int begin_receive(StreamCall *call, object sock, int64_t timeout) except -1:
+    """Begin a call that receives; timeout as in Operation, nanoseconds."""
     prepare_receive(&call.operation, sock, 0, 0)
-    call.operation.timeout_ns = timeout_ns
+    call.operation.timeout_ns = timeout
     call.is_plain = is_plain(sock)
     call.is_lost = False
     return 0
