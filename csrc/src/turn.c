@@ -270,9 +270,18 @@ static void wind_up(struct fsk_server *server, const struct fski_receiving *rece
                     int64_t now_ns) {
     if (server->listener >= 0)
         close_listener(server, now_ns);
-    bool is_over = now_ns >= atomic_load(&server->stop_at_ns);
-    if (is_over || (poll_once(server, receiving, 0) == 0 && receiving->batch->count == 0))
-        end_all(server, is_over);
+    if (now_ns >= atomic_load(&server->stop_at_ns)) {
+        end_all(server, true);
+        return;
+    }
+    /* Who has nothing on its way to us may go; that the bell was rung says nothing of that. */
+    fski_bell_silence(&server->bell);
+    for (int i = 0; i < MOST_HURRIED && receiving->batch->count == 0; i++) {
+        if (poll_once(server, receiving, 0) == 0) {
+            end_all(server, false);
+            return;
+        }
+    }
 }
 
 /* One pass: everything that can be done, waiting for at most timeout_ns if there is nothing. */

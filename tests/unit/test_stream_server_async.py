@@ -156,7 +156,7 @@ def test_drain_of_a_stop_ends_by_its_time(run, serve, join):
     assert story.opened[0].unfinished == 13
 
 
-def test_close_by_another_task_ends_the_loop(run, serve, join, no_descriptor_leak):
+def test_close_by_another_task_ends_the_loop(no_descriptor_leak, run, serve, join):
     server = serve()
     join(server)
     story = Story(server)
