@@ -42,7 +42,8 @@ class StreamServer(_native.Server):
     ----------
     address : tuple, str, bytes, os.PathLike or socket
         (host, port), a URL such as ``tcp://[::]:8888`` or ``unix:///run/x.sock``, the path of a
-        Unix socket, or a socket that listens. The host ``::`` serves IPv4 too.
+        Unix socket, or a socket that listens, which stays open at ``close()`` and is non-blocking
+        from now on. The host ``::`` serves IPv4 too.
     framing : LengthPrefix, Delimiter or FixedSize
         In both directions.
     backlog : int, optional
