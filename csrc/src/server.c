@@ -93,15 +93,19 @@ void fski_server_set_events(struct fsk_server *server, uint32_t number, unsigned
     connection->events = events;
 }
 
+/* The peer must not take what it has for all there was. Unix sockets have no such end. */
+static void end_with_reset(const struct fski_connection *connection) {
+    const struct linger at_once = {.l_onoff = 1};
+    fski_setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+}
+
 /* What is queued will not be sent any more. */
 static void drop_output(struct fsk_server *server, struct fski_connection *connection) {
-    const struct linger at_once = {.l_onoff = 1};
     if (fski_store_size(&connection->output) == 0)
         return;
     server->stats.bytes_unsent += fski_store_size(&connection->output);
     fski_store_clear(&connection->output, &server->budget);
-    /* The peer must not take what it has for all there was: it gets a reset. */
-    fski_setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    end_with_reset(connection);
 }
 
 void fski_server_end(struct fsk_server *server, uint32_t number, enum fsk_close_reason reason) {
@@ -163,6 +167,7 @@ static int refuse(struct fsk_server *server, uint32_t number, int result) {
     if (!server->options.closes_slow)
         return result;
     drop_output(server, fski_server_get(server, number));
+    end_with_reset(fski_server_get(server, number)); /* it lacks the frame at least */
     begin_end(server, number, FSK_CLOSE_SLOW);
     return -EPIPE;
 }

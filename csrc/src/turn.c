@@ -31,14 +31,12 @@ enum {
     MOST_HURRIED = 4,
 };
 
-/* What a receive, or the cutting of what was received, has come to; false: the batch is full. */
-static bool handle(struct fsk_server *server, uint32_t number, ssize_t result, bool has_begun,
+/* What a receive, or the cutting of what was received, has come to. */
+static void handle(struct fsk_server *server, uint32_t number, ssize_t result, bool has_begun,
                    uint64_t frames_before, int64_t now_ns) {
     struct fski_connection *connection = fski_server_get(server, number);
-    if (result == -EAGAIN || result == -EINTR)
-        return true;
-    if (result == -ENOSPC)
-        return false;
+    if (result == -EAGAIN || result == -EINTR || result == -ENOSPC)
+        return;
     if (result == 0) {
         connection->has_ended = true;
         connection->reason = FSK_CLOSE_EOF;
@@ -55,7 +53,6 @@ static bool handle(struct fsk_server *server, uint32_t number, ssize_t result, b
         if (connection->is_cut_short)
             fski_roster_enlist(&server->roster, FSKI_CUT_SHORT, number);
     }
-    return true;
 }
 
 /* Frames for which the batch before had no room. False: this one has none either. */
@@ -140,6 +137,22 @@ static void accept_connections(struct fsk_server *server, unsigned count, int64_
     }
 }
 
+static bool is_received(const struct fski_connection *connection) {
+    return connection->fd >= 0 && !connection->is_closing && !connection->has_ended &&
+           !connection->is_cut_short;
+}
+
+/* Receives once and handles that. Returns as fski_connection_receive. */
+static ssize_t receive(struct fsk_server *server, uint32_t number,
+                       const struct fski_receiving *receiving, int64_t now_ns) {
+    struct fski_connection *connection = fski_server_get(server, number);
+    bool has_begun = fski_store_size(&connection->input) == 0;
+    uint64_t frames = server->stats.frames_received;
+    ssize_t result = fski_connection_receive(connection, number, receiving);
+    handle(server, number, result, has_begun, frames, now_ns);
+    return result;
+}
+
 /* False: the batch is full. */
 static bool handle_event(struct fsk_server *server, uint64_t token, unsigned events,
                          const struct fski_receiving *receiving, int64_t now_ns) {
@@ -149,13 +162,9 @@ static bool handle_event(struct fsk_server *server, uint64_t token, unsigned eve
         return true;
     if ((events & (FSKI_WRITABLE | FSKI_BROKEN)) != 0 && (connection->events & FSKI_WRITABLE) != 0)
         fski_server_send_output(server, number);
-    if (connection->fd < 0 || connection->is_closing || connection->has_ended ||
-        connection->is_cut_short || (events & (FSKI_READABLE | FSKI_BROKEN)) == 0)
+    if (!is_received(connection) || (events & (FSKI_READABLE | FSKI_BROKEN)) == 0)
         return true;
-    bool has_begun = fski_store_size(&connection->input) == 0;
-    uint64_t frames = server->stats.frames_received;
-    ssize_t result = fski_connection_receive(connection, number, receiving);
-    return handle(server, number, result, has_begun, frames, now_ns);
+    return receive(server, number, receiving, now_ns) != -ENOSPC;
 }
 
 /* Handles what the poller has told. */
@@ -174,12 +183,21 @@ static void handle_ready(struct fsk_server *server, const struct fski_receiving 
     }
 }
 
-static void end_idle(struct fsk_server *server, int64_t now_ns) {
+/* A peer is not idle because the caller was long away: what it has sent meanwhile is received first. */
+static void end_idle(struct fsk_server *server, const struct fski_receiving *receiving,
+                     int64_t now_ns) {
     int64_t timeout = server->options.idle_timeout_ns;
     uint32_t number;
     while (timeout != FSK_FOREVER && (number = server->roster.by_age.first) != FSKI_NOBODY &&
            fski_server_get(server, number)->since_ns <= now_ns - timeout) {
-        if (fski_server_get(server, number)->is_cut_short)
+        const struct fski_connection *connection = fski_server_get(server, number);
+        ssize_t result =
+            is_received(connection) ? receive(server, number, receiving, now_ns) : -EAGAIN;
+        if (result == -ENOSPC)
+            return; /* to be looked at again when a batch has room */
+        if (connection->fd < 0 || result > 0)
+            continue;
+        if (connection->is_cut_short || result == 0)
             fski_roster_touch(&server->roster, number, now_ns); /* it waits for us */
         else
             fski_server_end(server, number, FSK_CLOSE_IDLE);
@@ -252,9 +270,18 @@ static void wind_up(struct fsk_server *server, const struct fski_receiving *rece
                     int64_t now_ns) {
     if (server->listener >= 0)
         close_listener(server, now_ns);
-    bool is_over = now_ns >= atomic_load(&server->stop_at_ns);
-    if (is_over || (poll_once(server, receiving, 0) == 0 && receiving->batch->count == 0))
-        end_all(server, is_over);
+    if (now_ns >= atomic_load(&server->stop_at_ns)) {
+        end_all(server, true);
+        return;
+    }
+    /* Who has nothing on its way to us may go; that the bell was rung says nothing of that. */
+    fski_bell_silence(&server->bell);
+    for (int i = 0; i < MOST_HURRIED && receiving->batch->count == 0; i++) {
+        if (poll_once(server, receiving, 0) == 0) {
+            end_all(server, false);
+            return;
+        }
+    }
 }
 
 /* One pass: everything that can be done, waiting for at most timeout_ns if there is nothing. */
@@ -263,7 +290,7 @@ static int pass(struct fsk_server *server, const struct fski_receiving *receivin
     int64_t now = fski_now_ns();
     fski_server_send_due(server);
     bool has_room = go_on(server, receiving, now);
-    end_idle(server, now);
+    end_idle(server, receiving, now);
     resume_accepting(server, now);
     if (atomic_load(&server->is_stopping))
         wind_up(server, receiving, now);
@@ -277,7 +304,7 @@ static int pass(struct fsk_server *server, const struct fski_receiving *receivin
 
 /* What is left to do without an event makes the descriptor readable. */
 static int told(struct fsk_server *server, int result) {
-    server->roster.told_count = server->roster.closed_count;
+    server->roster.told_count = result > 0 ? server->roster.closed_count : 0;
     if (server->is_watched && fsk_server_due(server) == 0)
         fski_bell_ring(&server->bell, true);
     return result;

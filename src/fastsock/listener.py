@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 def borrow(lender: stdlib.socket) -> socket:
     refuse_tls(lender)
+    if hasattr(lender, "do_handshake"):  # of no connection, which is all that is looked at there
+        raise NotImplementedError(
+            "a StreamServer takes no listener of TLS: accept there, and give each connection a "
+            "FrameReader"
+        )
     if lender.type != stdlib.SOCK_STREAM or not lender.getsockopt(
         stdlib.SOL_SOCKET, stdlib.SO_ACCEPTCONN
     ):

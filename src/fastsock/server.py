@@ -9,7 +9,7 @@ import os
 import socket as stdlib
 import warnings
 import weakref
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from errno import EBADF, EOPNOTSUPP
 from operator import index
 from typing import TYPE_CHECKING, Any
@@ -42,8 +42,8 @@ class StreamServer(_native.Server):
     ----------
     address : tuple, str, bytes, os.PathLike or socket
         (host, port), a URL such as ``tcp://[::]:8888`` or ``unix:///run/x.sock``, the path of a
-        Unix socket as ``socket.bind_unix`` takes it, or a socket that listens. The host ``::``
-        serves IPv4 too.
+        Unix socket as ``socket.bind_unix`` takes it, or a socket that listens, which stays open at
+        ``close()`` and is non-blocking from now on. The host ``::`` serves IPv4 too.
     framing : LengthPrefix, Delimiter or FixedSize
         In both directions.
     backlog : int, optional
@@ -130,6 +130,7 @@ class StreamServer(_native.Server):
         self._name = name
         self._family = family
         self._path = made
+        self._waits: set[asyncio.Future[None]] = set()  # of event loops' tasks
         self._is_closed = False
         _open_servers.add(self)
 
@@ -167,7 +168,12 @@ class StreamServer(_native.Server):
             return
         self._is_closed = True
         self._remove_path()
-        self._close()
+        try:
+            self._close()
+        finally:
+            for ready in list(self._waits):
+                with suppress(RuntimeError):  # its event loop is closed
+                    ready.get_loop().call_soon_threadsafe(_wake, ready)
 
     def _remove_path(self) -> None:
         """While the socket is open: later the path could be another's, with the same inode."""
@@ -213,14 +219,19 @@ class StreamServer(_native.Server):
             return
         loop = asyncio.get_running_loop()
         ready = loop.create_future()
-        timer = None if due is None else loop.call_later(due, _wake, ready)
-        loop.add_reader(fd, _wake, ready)
-        try:
+        with ExitStack() as undo:
+            # A close ends the wait, but takes the descriptor away: the loop watches another one.
+            watched = os.dup(fd)
+            undo.callback(os.close, watched)
+            self._waits.add(ready)
+            undo.callback(self._waits.discard, ready)
+            if self._is_closed:
+                return  # in another thread, and maybe before the wait was known
+            if due is not None:
+                undo.callback(loop.call_later(due, _wake, ready).cancel)
+            loop.add_reader(watched, _wake, ready)
+            undo.callback(loop.remove_reader, watched)
             await ready
-        finally:
-            loop.remove_reader(fd)
-            if timer is not None:
-                timer.cancel()
 
     def __repr__(self) -> str:
         state = "closed" if self._is_closed else "open"

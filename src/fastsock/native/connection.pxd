@@ -13,4 +13,5 @@ cdef class Connection:
     cdef readonly uint32_t unfinished
 
     cdef bint lives(self) except -1
+    cdef int learn_peer(self) except -1
     cdef bint refuse(self, int result, const Py_buffer *view) except -1

@@ -157,20 +157,25 @@ cdef class Connection:
     def peer(self):
         """The peer's address, as ``getpeername``; of a Unix socket asked for while it is open."""
         cdef Serving serving = self.serving
-        cdef fsk_address address
         if self.peer_address is None and self.lives():
             with cython.critical_section(serving):
                 serving.check_thread()
                 if serving.server != NULL:
-                    fsk_server_peer(serving.server, self.number, &address)
-                    if address.length > 0:
-                        self.peer_address = to_python(&address)
+                    self.learn_peer()
         return self.peer_address
 
     @property
     def credentials(self):
         """Who the peer of a Unix socket is, as ``socket.peer_credentials``; while it is open."""
         return credentials_of(self.fileno())
+    cdef int learn_peer(self) except -1:
+        cdef fsk_address address
+        if self.peer_address is not None:
+            return 0
+        fsk_server_peer(self.serving.server, self.number, &address)
+        if address.length > 0:
+            self.peer_address = to_python(&address)
+        return 0
 
     def __repr__(self):
         state = "closed" if self.is_over else "open"

@@ -205,6 +205,7 @@ cdef class Server:
         ended = fsk_server_closed(self.serving.server, &count)
         for i in range(count):
             connection = self.connections[ended[i].connection]
+            connection.learn_peer()
             connection.is_over = True
             connection.unfinished = ended[i].unfinished
             self.connections[ended[i].connection] = None
@@ -260,14 +261,15 @@ cdef class Server:
         return batch
 
     def flush(self):
-        """Send what is queued for all connections, as far as the kernel takes it now.
+        """Send what was queued since the last call, as far as the kernel takes it now.
 
-        ``next_batch`` does it too; this is for a program that works long on one batch.
+        ``next_batch`` does it too, and goes on with what the kernel has not taken; this is for a
+        program that works long on one batch.
         """
         cdef int result
         with cython.critical_section(self.serving):
             self.check_open()
-            if self.connections:
+            if self.serving.thread != 0:
                 self.serving.check_thread()
             result = fsk_server_flush(self.serving.server)
         if result < 0:
@@ -299,8 +301,11 @@ cdef class Server:
     def _stop(self, int64_t drain_ns):
         cdef bint is_own = self.serving.is_own()
         with cython.critical_section(self.serving):
-            if self.serving.server != NULL and is_own:
-                fsk_server_stop(self.serving.server, drain_ns)
+            if self.serving.server == NULL:
+                return
+            if not is_own:
+                self.serving.fail(-ECHILD)
+            fsk_server_stop(self.serving.server, drain_ns)
 
     def _close(self):
         """Close everything; when a thread waits, it does that itself."""

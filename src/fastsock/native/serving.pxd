@@ -7,6 +7,7 @@ cdef class Serving:
     cdef fsk_framing rules
     cdef Py_ssize_t max_pending
     cdef int owner              # the process that opened it
+    cdef unsigned forks         # that had made this process when it was opened
     cdef unsigned long thread   # that takes the batches
 
     cdef bint is_own(self) except -1

@@ -10,9 +10,22 @@ from libc.errno cimport ECHILD
 from fastsock.native.errors cimport raise_error
 from fastsock.native.libfastsock cimport fsk_server_free
 
+cdef unsigned forks = 0  # that made this process, since the module was loaded
+
+
+def _count_fork():
+    global forks
+    forks += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
+
 
 @cython.final
 cdef class Serving:
+
+    def __cinit__(self):
+        self.forks = forks
 
     def __dealloc__(self):
         fsk_server_free(self.server)
@@ -27,7 +40,9 @@ cdef class Serving:
         raise_error(result)
 
     cdef int check_thread(self) except -1:
-        """Connections belong to the thread that takes the batches."""
+        """Connections belong to the thread that takes the batches, of the server's process."""
+        if self.forks != forks:  # costs no system call, as getpid does
+            self.fail(-ECHILD)
         if PyThread_get_thread_ident() != self.thread:
             raise RuntimeError("only the thread that takes the server's batches may use its "
                                "connections; hand what is to be sent to that thread")
