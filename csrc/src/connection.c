@@ -125,9 +125,9 @@ ssize_t fski_connection_receive(struct fski_connection *connection, uint32_t num
 }
 
 int fski_connection_queue(struct fski_connection *connection, const struct fsk_framing *framing,
-                          const void *data, size_t length, struct fski_budget *budget) {
+                          const void *data, size_t length, size_t size,
+                          struct fski_budget *budget) {
     struct fski_store *output = &connection->output;
-    size_t size = fsk_framing_encoded_size(framing, length);
     int result = fski_store_reserve(output, size, budget);
     if (result < 0)
         return result;

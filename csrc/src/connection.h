@@ -71,9 +71,10 @@ ssize_t fski_connection_receive(struct fski_connection *connection, uint32_t num
 int fski_connection_go_on(struct fski_connection *connection, uint32_t number,
                           const struct fski_receiving *receiving);
 
-/* Append a frame that was checked to the output. Returns 0, -ENOBUFS or -ENOMEM. */
+/* Append a frame that was checked, and takes size bytes encoded, to the output. Returns 0, -ENOBUFS or
+ * -ENOMEM. */
 int fski_connection_queue(struct fski_connection *connection, const struct fsk_framing *framing,
-                          const void *data, size_t length, struct fski_budget *budget);
+                          const void *data, size_t length, size_t size, struct fski_budget *budget);
 
 /* Send of the output what the kernel takes. Returns 0 when all has gone, -EAGAIN, or the error. */
 int fski_connection_send(struct fski_connection *connection, struct fski_budget *budget,

@@ -38,8 +38,14 @@ int fsk_framing_check(const struct fsk_framing *framing) {
 }
 
 static void write_number(unsigned char *bytes, unsigned size, bool little_endian, uint64_t number) {
-    for (unsigned i = 0; i < size; i++)
-        bytes[little_endian ? i : size - 1 - i] = (unsigned char)(number >> 8 * i);
+    if (!little_endian)
+        number <<= 64 - 8 * size;
+    if (little_endian != (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__))
+        number = __builtin_bswap64(number);
+    if (size == 4) /* an instruction, and not a call */
+        memcpy(bytes, &number, 4);
+    else
+        memcpy(bytes, &number, size);
 }
 
 /* One call of fsk_framing_cut. Handed on by value: nothing else can then change a number while a loop
@@ -358,18 +364,26 @@ int fsk_framing_check_frame(const struct fsk_framing *framing, const void *data,
     return -EINVAL;
 }
 
+static size_t header_size(const struct fsk_framing *framing, size_t length) {
+    size_t size = 1;
+    if (framing->kind == FSK_FRAMING_LENGTH)
+        return framing->header_size;
+    if (framing->kind != FSK_FRAMING_VARINT)
+        return 0;
+    for (; length >= 0x80; length >>= 7)
+        size++;
+    return size;
+}
+
 size_t fsk_framing_header(const struct fsk_framing *framing, size_t length,
                           unsigned char header[FSK_FRAME_HEADER_MAX]) {
-    size_t size = 0;
-    if (framing->kind == FSK_FRAMING_LENGTH) {
-        size = framing->header_size;
+    size_t size = header_size(framing, length);
+    if (framing->kind == FSK_FRAMING_LENGTH)
         write_number(header, (unsigned)size, framing->little_endian,
                      length + (framing->includes_header ? size : 0));
-    } else if (framing->kind == FSK_FRAMING_VARINT) {
-        for (; length >= 0x80; length >>= 7)
-            header[size++] = (unsigned char)(length | 0x80);
-        header[size++] = (unsigned char)length;
-    }
+    else if (framing->kind == FSK_FRAMING_VARINT)
+        for (size_t i = 0; i < size; i++, length >>= 7)
+            header[i] = (unsigned char)(i < size - 1 ? length | 0x80 : length);
     return size;
 }
 
@@ -379,8 +393,7 @@ static size_t trailer_size(const struct fsk_framing *framing) {
 }
 
 size_t fsk_framing_encoded_size(const struct fsk_framing *framing, size_t length) {
-    unsigned char header[FSK_FRAME_HEADER_MAX];
-    return fsk_framing_header(framing, length, header) + length + trailer_size(framing);
+    return header_size(framing, length) + length + trailer_size(framing);
 }
 
 size_t fsk_framing_encode(const struct fsk_framing *framing, const void *data, size_t length,

@@ -194,13 +194,13 @@ int fsk_server_send(struct fsk_server *server, uint32_t connection, const void *
         if (fski_store_size(&to->output) > most - size)
             return refuse(server, connection, -EAGAIN);
     }
-    result = fski_connection_queue(to, framing, data, length, &server->budget);
+    result = fski_connection_queue(to, framing, data, length, size, &server->budget);
     if (result == -ENOBUFS) {
         result = fsk_server_flush(server);
         if (result == 0 && (to->fd < 0 || to->is_closing))
             return -EPIPE;
         if (result == 0)
-            result = fski_connection_queue(to, framing, data, length, &server->budget);
+            result = fski_connection_queue(to, framing, data, length, size, &server->budget);
         if (result == -ENOBUFS)
             return refuse(server, connection, result);
     }
