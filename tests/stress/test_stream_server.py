@@ -5,7 +5,6 @@ import contextlib
 import os
 import random
 import resource
-import select
 import signal
 import socket as stdlib
 import subprocess
@@ -15,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-import fastsock
 from fastsock import CloseReason
 from tools import child
 from unit.serving import LOCAL, PREFIX, Story, check_balance, echo, join, receive_exactly, serve

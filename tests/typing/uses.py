@@ -102,13 +102,15 @@ async def receive() -> None:
         assert_type(received, fastsock.ReceivedBatch)
 
 
-server = fastsock.StreamServer(("", 8888), fastsock.LengthPrefix(4), idle_timeout=5, overflow="raise")
+server = fastsock.StreamServer(
+    ("", 8888), fastsock.LengthPrefix(4), idle_timeout=5, overflow="raise"
+)
 assert_type(server.next_batch(timeout=0.5), fastsock.ServerBatch)
 assert_type(list(server), list[fastsock.ServerBatch])
 assert_type(server.next_batch()[0], tuple[fastsock.Connection, memoryview])
-for connection, frame in server.next_batch():
-    assert_type(connection.send(frame), bool)
-    assert_type(connection.send_many([b"x", frame]), int)
+for connection, view in server.next_batch():
+    assert_type(connection.send(view), bool)
+    assert_type(connection.send_many([b"x", view]), int)
 assert_type(server.next_batch().opened, list[fastsock.Connection])
 assert_type(server.next_batch().closed, list[tuple[fastsock.Connection, fastsock.CloseReason]])
 assert_type(connection.context, Any)
