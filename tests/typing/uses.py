@@ -102,6 +102,33 @@ async def receive() -> None:
         assert_type(received, fastsock.ReceivedBatch)
 
 
+server = fastsock.StreamServer(
+    ("", 8888), fastsock.LengthPrefix(4), idle_timeout=5, overflow="raise"
+)
+assert_type(server.next_batch(timeout=0.5), fastsock.ServerBatch)
+assert_type(list(server), list[fastsock.ServerBatch])
+assert_type(server.next_batch()[0], tuple[fastsock.Connection, memoryview])
+for connection, view in server.next_batch():
+    assert_type(connection.send(view), bool)
+    assert_type(connection.send_many([b"x", view]), int)
+assert_type(server.next_batch().opened, list[fastsock.Connection])
+assert_type(server.next_batch().closed, list[tuple[fastsock.Connection, fastsock.CloseReason]])
+assert_type(connection.context, Any)
+assert_type(connection.pending, int)
+assert_type(server.stats(), fastsock.ServerStats)
+assert_type(server.stats().closed[fastsock.CloseReason.EOF], int)
+assert_type(server.stop(drain=1.5), None)
+assert_type(server.flush(), None)
+with fastsock.StreamServer(b"/tmp/x.sock", fastsock.Delimiter(b"\n")) as serving:
+    assert_type(serving, fastsock.StreamServer)
+fastsock.StreamServer(sock, fastsock.FixedSize(8), reuse_port=True, max_pending=None)
+
+
+async def serve() -> None:
+    async for told in server:
+        assert_type(told, fastsock.ServerBatch)
+
+
 prefix = fastsock.LengthPrefix(4, "little", includes_header=True)
 assert_type(prefix.encode([b"x", bytearray(1)]), bytes)
 framer = fastsock.Framer(fastsock.Delimiter(b"\r\n", keep=True), max_frame=100)
@@ -117,6 +144,10 @@ with fastsock.installed():
 
 fastsock.Receiver(("", 0), memory="1 MiB")  # type: ignore[arg-type]
 fastsock.Receiver(("", 0), gso=True)  # type: ignore[call-arg]
+fastsock.StreamServer(("", 0))  # type: ignore[call-arg]
+fastsock.StreamServer(("", 0), b"\n")  # type: ignore[arg-type]
+connection.send("text")  # type: ignore[arg-type]
+server.stats().accepted = 0  # type: ignore[misc]
 fastsock.LengthPrefix(3)  # type: ignore[arg-type]
 fastsock.Framer(b"\n")  # type: ignore[arg-type]
 framer.feed("text")  # type: ignore[arg-type]

@@ -3,7 +3,6 @@
 
 import asyncio
 import gc
-import importlib
 import select
 import threading
 

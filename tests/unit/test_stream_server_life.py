@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The life of a StreamServer: its stop and close, threads, signals, forks, and the program's end."""
+"""The life of a StreamServer: stop and close, threads, signals, forks, and the program's end."""
 
 import contextlib
 import errno

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""StreamServer: idle peers, too many connections, no descriptors left, and a loud one among many."""
+"""StreamServer: idle peers, too many connections, no descriptors, and a loud one among many."""
 
 import contextlib
 import itertools

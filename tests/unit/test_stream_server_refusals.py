@@ -84,7 +84,7 @@ def test_address_in_use_is_named_in_the_error(serve):
 def test_path_in_use_is_left_as_it_is(tmp_path, serve, join):
     path = tmp_path / "x.sock"
     server = serve(path)
-    with pytest.raises(OSError, match="x.sock") as caught:
+    with pytest.raises(OSError, match=r"x\.sock") as caught:
         fastsock.StreamServer(path, PREFIX)
     assert caught.value.errno == errno.EADDRINUSE
     join(server)
