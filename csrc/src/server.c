@@ -17,6 +17,9 @@
 #include "engine.h"
 #include "kernel.h"
 
+/* A hundred years, so that a time and a timeout can be added; more is none. */
+#define LONGEST_IDLE_NS (INT64_C(36525) * 86400 * 1000000000)
+
 int fski_server_set_accepting(struct fsk_server *server, bool is_accepting) {
     if (server->listener < 0 || is_accepting == server->is_accepting)
         return 0;
@@ -36,21 +39,28 @@ static int check_options(const struct fsk_server_options *options) {
     return is_right ? fsk_framing_check(&options->framing) : -EINVAL;
 }
 
+static int check_listener(int listener) {
+    int is_listening = 0, type = 0;
+    int result = fsk_socket_option(listener, SOL_SOCKET, SO_ACCEPTCONN, &is_listening);
+    if (result == 0)
+        result = fsk_socket_option(listener, SOL_SOCKET, SO_TYPE, &type);
+    return result < 0 || (is_listening && type == SOCK_STREAM) ? result : -EINVAL;
+}
+
 int fsk_server_open(struct fsk_server **server, int listener,
                     const struct fsk_server_options *options) {
     *server = NULL;
     int result = check_options(options);
-    int is_listening = 0;
     if (result == 0)
-        result = fsk_socket_option(listener, SOL_SOCKET, SO_ACCEPTCONN, &is_listening);
-    if (result == 0 && !is_listening)
-        result = -EINVAL;
+        result = check_listener(listener);
     if (result < 0)
         return result;
     struct fsk_server *made = calloc(1, sizeof *made);
     if (made == NULL)
         return -ENOMEM;
     made->options = *options;
+    if (options->idle_timeout_ns > LONGEST_IDLE_NS)
+        made->options.idle_timeout_ns = FSK_FOREVER;
     made->budget.limit = options->memory;
     made->owner = getpid();
     made->listener = listener;
@@ -93,15 +103,19 @@ void fski_server_set_events(struct fsk_server *server, uint32_t number, unsigned
     connection->events = events;
 }
 
+/* Its close will reset the connection: the peer must not take what it has for all there was. */
+static void begin_reset(const struct fski_connection *connection) {
+    const struct linger at_once = {.l_onoff = 1};
+    fski_setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+}
+
 /* What is queued will not be sent any more. */
 static void drop_output(struct fsk_server *server, struct fski_connection *connection) {
-    const struct linger at_once = {.l_onoff = 1};
     if (fski_store_size(&connection->output) == 0)
         return;
     server->stats.bytes_unsent += fski_store_size(&connection->output);
     fski_store_clear(&connection->output, &server->budget);
-    /* The peer must not take what it has for all there was: it gets a reset. */
-    fski_setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    begin_reset(connection);
 }
 
 void fski_server_end(struct fsk_server *server, uint32_t number, enum fsk_close_reason reason) {
@@ -111,12 +125,14 @@ void fski_server_end(struct fsk_server *server, uint32_t number, enum fsk_close_
     server->stats.bytes_unfinished += unfinished;
     server->stats.closed[reason]++;
     fski_store_clear(&connection->input, &server->budget);
-    fski_engine()->watch(&server->poller, connection->fd, connection->events, FSKI_UNWATCHED, 0);
+    if (connection->events != FSKI_UNWATCHED)
+        fski_engine()->watch(&server->poller, connection->fd, connection->events, FSKI_UNWATCHED,
+                             0);
     if (reason == FSK_CLOSE_LOCAL)
         fski_connection_hang_up(connection);
     fski_close(connection->fd);
     fski_roster_remove(&server->roster, number, reason, (uint32_t)unfinished);
-    if (!server->is_accepting && server->failure == 0)
+    if (!server->is_accepting && server->listener >= 0 && server->failure == 0)
         server->accept_again_ns = 0;
 }
 
@@ -141,9 +157,11 @@ void fski_server_send_output(struct fsk_server *server, uint32_t number) {
     int result = fski_connection_send(connection, &server->budget, &server->stats);
     if (result < 0 && result != -EAGAIN && result != -EINTR) {
         drop_output(server, connection);
-        /* It stands for as long as frames of it are to be delivered. */
-        connection->is_closing = true;
+        /* It stands for as long as frames of it are to be delivered, and received: a peer that sends
+         * and goes, without a look at the answers, has sent nonetheless. */
+        connection->is_broken = true;
         connection->reason = FSK_CLOSE_RESET;
+        fski_roster_enlist(&server->roster, FSKI_CUT_SHORT, number);
     }
     bool is_received = !connection->has_ended && !connection->is_closing;
     bool is_full = fski_store_size(&connection->output) > 0;
@@ -163,8 +181,14 @@ static int refuse(struct fsk_server *server, uint32_t number, int result) {
     if (!server->options.closes_slow)
         return result;
     drop_output(server, fski_server_get(server, number));
+    begin_reset(fski_server_get(server, number));
     begin_end(server, number, FSK_CLOSE_SLOW);
     return -EPIPE;
+}
+
+static bool takes_output(const struct fski_connection *connection) {
+    return connection != NULL && connection->fd >= 0 && !connection->is_closing &&
+           !connection->is_broken;
 }
 
 int fsk_server_send(struct fsk_server *server, uint32_t connection, const void *data,
@@ -178,13 +202,13 @@ int fsk_server_send(struct fsk_server *server, uint32_t connection, const void *
     size_t size = fsk_framing_encoded_size(framing, length);
     if (size > most)
         return -EMSGSIZE;
-    if (to == NULL || to->is_closing)
+    if (!takes_output(to))
         return -EPIPE;
     if (fski_store_size(&to->output) > most - size) {
         if (server->owner != getpid())
             return -ECHILD;
         fski_server_send_output(server, connection);
-        if (to->fd < 0 || to->is_closing)
+        if (!takes_output(to))
             return -EPIPE;
         if (fski_store_size(&to->output) > most - size)
             return refuse(server, connection, -EAGAIN);
@@ -192,7 +216,7 @@ int fsk_server_send(struct fsk_server *server, uint32_t connection, const void *
     result = fski_connection_queue(to, framing, data, length, &server->budget);
     if (result == -ENOBUFS) {
         result = fsk_server_flush(server);
-        if (result == 0 && (to->fd < 0 || to->is_closing))
+        if (result == 0 && !takes_output(to))
             return -EPIPE;
         if (result == 0)
             result = fski_connection_queue(to, framing, data, length, &server->budget);
@@ -320,12 +344,16 @@ int fsk_server_stats(const struct fsk_server *server, struct fsk_server_stats *s
 void fsk_server_free(struct fsk_server *server) {
     if (server == NULL)
         return;
+    bool is_own = server->owner == getpid();
     for (uint32_t number = 0; number < server->roster.numbers; number++) {
         struct fski_connection *connection = fski_server_get(server, number);
         if (connection->fd < 0)
             continue;
         fski_store_clear(&connection->input, &server->budget);
-        fski_store_clear(&connection->output, &server->budget);
+        if (is_own)
+            drop_output(server, connection); /* a child would reset what is the parent's */
+        else
+            fski_store_clear(&connection->output, &server->budget);
         fski_close(connection->fd);
     }
     if (server->listener >= 0)

@@ -29,22 +29,23 @@ enum {
     ACCEPT_PAUSE_NS = 100000000,
     MOST_BACKLOG = 65536, /* net.core.somaxconn is mostly 4096 */
     MOST_HURRIED = 4,
+    MOST_PASSES = 64, /* at most a second's work: each handles 256 connections, 64 KiB of each */
 };
 
 /* What a receive, or the cutting of what was received, has come to; false: the batch is full. */
 static bool handle(struct fsk_server *server, uint32_t number, ssize_t result, bool has_begun,
                    uint64_t frames_before, int64_t now_ns) {
     struct fski_connection *connection = fski_server_get(server, number);
-    if (result == -EAGAIN || result == -EINTR)
+    if (result == -EINTR || (result == -EAGAIN && !connection->is_broken))
         return true;
     if (result == -ENOSPC)
         return false;
-    if (result == 0) {
+    if (result == 0 && !connection->is_broken) {
         connection->has_ended = true;
         connection->reason = FSK_CLOSE_EOF;
         fski_server_set_events(server, number, connection->events & FSKI_WRITABLE);
         fski_roster_enlist(&server->roster, FSKI_DUE, number);
-    } else if (result < 0) {
+    } else if (result <= 0) {
         fski_server_end(server, number,
                         result == -EMSGSIZE || result == -EBADMSG ? FSK_CLOSE_OVERSIZE
                         : result == -ENOBUFS || result == -ENOMEM ? FSK_CLOSE_MEMORY
@@ -58,7 +59,32 @@ static bool handle(struct fsk_server *server, uint32_t number, ssize_t result, b
     return true;
 }
 
-/* Frames for which the batch before had no room. False: this one has none either. */
+/* False: the batch has no room, and nothing was done. */
+static bool go_on_with(struct fsk_server *server, uint32_t number,
+                       const struct fski_receiving *receiving, int64_t now_ns) {
+    struct fski_connection *connection = fski_server_get(server, number);
+    uint64_t frames = server->stats.frames_received;
+    bool was_cut_short = connection->is_cut_short;
+    ssize_t result;
+    if (was_cut_short)
+        result = fski_connection_go_on(connection, number, receiving);
+    else if (connection->is_broken && !connection->is_closing)
+        result = fski_connection_receive(connection, number, receiving);
+    else
+        return true; /* they are no longer wanted */
+    if (was_cut_short && result == 0)
+        result = 1; /* it is not the end of the stream */
+    if (!handle(server, number, result, false, frames, now_ns))
+        return false;
+    if (connection->fd >= 0)
+        fski_server_come_to_end(server, number);
+    if (connection->fd >= 0 && connection->is_broken)
+        fski_roster_enlist(&server->roster, FSKI_CUT_SHORT, number);
+    return true;
+}
+
+/* Frames for which the batch before had no room, and what has arrived from those that are broken. False:
+ * the batch is full. */
 static bool go_on(struct fsk_server *server, const struct fski_receiving *receiving,
                   int64_t now_ns) {
     /* Those that have more still come to the end of the list, and are not to be met again. */
@@ -66,17 +92,10 @@ static bool go_on(struct fsk_server *server, const struct fski_receiving *receiv
     uint32_t number = FSKI_NOBODY;
     while (number != last &&
            (number = fski_roster_take(&server->roster, FSKI_CUT_SHORT)) != FSKI_NOBODY) {
-        uint64_t frames = server->stats.frames_received;
-        if (!fski_server_get(server, number)->is_cut_short)
-            continue; /* they are no longer wanted */
-        int result = fski_connection_go_on(fski_server_get(server, number), number, receiving);
-        if (result == -ENOSPC) {
-            fski_roster_enlist(&server->roster, FSKI_CUT_SHORT, number);
+        if (!go_on_with(server, number, receiving, now_ns)) {
+            fski_roster_put_back(&server->roster, FSKI_CUT_SHORT, number);
             return false;
         }
-        handle(server, number, result < 0 ? result : 1, false, frames, now_ns);
-        if (result >= 0)
-            fski_server_come_to_end(server, number);
     }
     return true;
 }
@@ -102,16 +121,19 @@ static bool take_in(struct fsk_server *server, int fd, const struct fsk_address 
     struct fski_connection *connection = fski_server_get(server, number);
     if (peer->length > 0 && peer->length <= sizeof connection->peer)
         memcpy(&connection->peer, &peer->name, peer->length);
-    connection->events = FSKI_READABLE;
+    connection->events = FSKI_UNWATCHED;
     server->stats.accepted++;
     if (fski_engine()->watch(&server->poller, fd, FSKI_UNWATCHED, FSKI_READABLE,
-                             fski_server_token(server, number)) < 0)
+                             fski_server_token(server, number)) == 0)
+        connection->events = FSKI_READABLE;
+    else
         fski_server_end(server, number, FSK_CLOSE_MEMORY);
     return true;
 }
 
 static void accept_connections(struct fsk_server *server, unsigned count, int64_t now_ns) {
     struct fsk_address peer;
+    unsigned most = count, failed = 0;
     while (count-- > 0) {
         if (server->roster.open >= server->options.max_connections) {
             pause_accepting(server, FSK_FOREVER);
@@ -120,11 +142,13 @@ static void accept_connections(struct fsk_server *server, unsigned count, int64_
         peer.length = sizeof peer.name;
         peer.name.any.sa_family = AF_UNSPEC;
         int fd = fski_engine()->accept(server->listener, &peer.name.any, &peer.length);
-        if (is_passing(fd))
+        if (is_passing(fd) && ++failed < most)
             continue;
         if (fd == -EAGAIN)
             return;
-        bool is_short = fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM;
+        /* A sandbox refuses for ever what a firewall refuses now and then. */
+        bool is_short =
+            fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM || is_passing(fd);
         if (fd < 0 && !is_short) {
             server->failure = fd;
             pause_accepting(server, FSK_FOREVER);
@@ -141,6 +165,18 @@ static void accept_connections(struct fsk_server *server, unsigned count, int64_
 }
 
 /* False: the batch is full. */
+static bool receive(struct fsk_server *server, uint32_t number,
+                    const struct fski_receiving *receiving, int64_t now_ns) {
+    struct fski_connection *connection = fski_server_get(server, number);
+    if (connection->is_closing || connection->has_ended || connection->is_cut_short)
+        return true;
+    bool has_begun = fski_store_size(&connection->input) == 0;
+    uint64_t frames = server->stats.frames_received;
+    ssize_t result = fski_connection_receive(connection, number, receiving);
+    return handle(server, number, result, has_begun, frames, now_ns);
+}
+
+/* False: the batch is full. */
 static bool handle_event(struct fsk_server *server, uint64_t token, unsigned events,
                          const struct fski_receiving *receiving, int64_t now_ns) {
     uint32_t number = (uint32_t)token;
@@ -149,13 +185,8 @@ static bool handle_event(struct fsk_server *server, uint64_t token, unsigned eve
         return true;
     if ((events & (FSKI_WRITABLE | FSKI_BROKEN)) != 0 && (connection->events & FSKI_WRITABLE) != 0)
         fski_server_send_output(server, number);
-    if (connection->fd < 0 || connection->is_closing || connection->has_ended ||
-        connection->is_cut_short || (events & (FSKI_READABLE | FSKI_BROKEN)) == 0)
-        return true;
-    bool has_begun = fski_store_size(&connection->input) == 0;
-    uint64_t frames = server->stats.frames_received;
-    ssize_t result = fski_connection_receive(connection, number, receiving);
-    return handle(server, number, result, has_begun, frames, now_ns);
+    bool is_due = connection->fd >= 0 && (events & (FSKI_READABLE | FSKI_BROKEN)) != 0;
+    return !is_due || receive(server, number, receiving, now_ns);
 }
 
 /* Handles what the poller has told. */
@@ -174,16 +205,32 @@ static void handle_ready(struct fsk_server *server, const struct fski_receiving 
     }
 }
 
-static void end_idle(struct fsk_server *server, int64_t now_ns) {
+/* Ends a connection whose time is over, unless what has arrived meanwhile says otherwise: the caller may
+ * have been long in coming back. False: the batch is full. */
+static bool end_if_idle(struct fsk_server *server, uint32_t number,
+                        const struct fski_receiving *receiving, int64_t now_ns) {
+    struct fski_connection *connection = fski_server_get(server, number);
+    if (connection->is_cut_short) {
+        fski_roster_touch(&server->roster, number, now_ns); /* it waits for us */
+        return true;
+    }
+    if (!receive(server, number, receiving, now_ns))
+        return false;
+    if (connection->fd >= 0 && !connection->has_ended && connection->since_ns != now_ns)
+        fski_server_end(server, number, FSK_CLOSE_IDLE);
+    return true;
+}
+
+/* False: the batch is full. */
+static bool end_idle(struct fsk_server *server, const struct fski_receiving *receiving,
+                     int64_t now_ns) {
     int64_t timeout = server->options.idle_timeout_ns;
     uint32_t number;
     while (timeout != FSK_FOREVER && (number = server->roster.by_age.first) != FSKI_NOBODY &&
-           fski_server_get(server, number)->since_ns <= now_ns - timeout) {
-        if (fski_server_get(server, number)->is_cut_short)
-            fski_roster_touch(&server->roster, number, now_ns); /* it waits for us */
-        else
-            fski_server_end(server, number, FSK_CLOSE_IDLE);
-    }
+           fski_server_get(server, number)->since_ns <= now_ns - timeout)
+        if (!end_if_idle(server, number, receiving, now_ns))
+            return false;
+    return true;
 }
 
 /* Ends the connections that have nothing left to finish, or all. */
@@ -247,14 +294,17 @@ static int poll_once(struct fsk_server *server, const struct fski_receiving *rec
     return found;
 }
 
-/* What a server that was stopped does instead of waiting. */
-static void wind_up(struct fsk_server *server, const struct fski_receiving *receiving,
-                    int64_t now_ns) {
+/* What a server that was stopped does before it waits. Returns the number of those that were ready, all of
+ * which are to be looked at first, or -errno. */
+static int wind_up(struct fsk_server *server, const struct fski_receiving *receiving,
+                   int64_t now_ns) {
     if (server->listener >= 0)
         close_listener(server, now_ns);
     bool is_over = now_ns >= atomic_load(&server->stop_at_ns);
-    if (is_over || (poll_once(server, receiving, 0) == 0 && receiving->batch->count == 0))
+    int found = is_over ? 0 : poll_once(server, receiving, 0);
+    if (found == 0 && (is_over || receiving->batch->count == 0))
         end_all(server, is_over);
+    return found;
 }
 
 /* One pass: everything that can be done, waiting for at most timeout_ns if there is nothing. */
@@ -262,22 +312,22 @@ static int pass(struct fsk_server *server, const struct fski_receiving *receivin
                 int64_t timeout_ns) {
     int64_t now = fski_now_ns();
     fski_server_send_due(server);
-    bool has_room = go_on(server, receiving, now);
-    end_idle(server, now);
+    bool has_room = go_on(server, receiving, now) && end_idle(server, receiving, now);
     resume_accepting(server, now);
-    if (atomic_load(&server->is_stopping))
-        wind_up(server, receiving, now);
-    if (!has_room)
-        return 0;
+    int found = atomic_load(&server->is_stopping) ? wind_up(server, receiving, now) : 0;
+    if (!has_room || found != 0)
+        return found;
     bool is_over = atomic_load(&server->is_stopping) && server->roster.open == 0;
-    if (has_news(server, receiving->batch) || is_over)
+    bool has_failed = server->failure < 0 && server->listener >= 0;
+    if (has_news(server, receiving->batch) || is_over || has_failed)
         timeout_ns = 0;
     return poll_once(server, receiving, shorter(timeout_ns, fski_server_due(server, now)));
 }
 
 /* What is left to do without an event makes the descriptor readable. */
 static int told(struct fsk_server *server, int result) {
-    server->roster.told_count = server->roster.closed_count;
+    if (result == 1)
+        server->roster.told_count = server->roster.closed_count;
     if (server->is_watched && fsk_server_due(server) == 0)
         fski_bell_ring(&server->bell, true);
     return result;
@@ -290,7 +340,8 @@ int fsk_server_next(struct fsk_server *server, int64_t timeout_ns, struct fsk_ba
         return -ECHILD;
     if (fski_batch_of(batch)->arena_size < fsk_server_arena(receiving.framing))
         return -EINVAL;
-    int64_t deadline = timeout_ns > 0 ? fski_now_ns() + timeout_ns : 0;
+    int64_t now = fski_now_ns();
+    int64_t deadline = timeout_ns < INT64_MAX - now ? now + timeout_ns : INT64_MAX;
     unsigned hurried = 0; /* passes that did not wait */
     fsk_batch_clear(batch);
     batch->metadata = 0;
@@ -308,8 +359,12 @@ int fsk_server_next(struct fsk_server *server, int64_t timeout_ns, struct fsk_ba
         if (atomic_load(&server->is_stopping) && server->roster.open == 0)
             return told(server, 0);
         /* What was found may be but a part of a frame; more is looked for a few times. */
-        if (timeout_ns == 0 && (result == 0 || ++hurried == MOST_HURRIED))
+        hurried += result > 0;
+        if (timeout_ns == 0 && (result == 0 || hurried >= MOST_HURRIED))
             return told(server, -EAGAIN);
+        /* A signal does not end a wait that finds something: the caller is to look for one. */
+        if (hurried >= MOST_PASSES)
+            return told(server, -EINTR);
         if (timeout_ns > 0) {
             timeout_ns = deadline - fski_now_ns();
             if (timeout_ns < 0)
