@@ -302,7 +302,7 @@ static int64_t earlier(int64_t one_ns, int64_t other_ns) {
 int64_t fski_server_due(const struct fsk_server *server, int64_t now_ns) {
     int64_t due = server->accept_again_ns;
     uint32_t oldest = server->roster.by_age.first;
-    if (atomic_load(&server->is_stopping))
+    if (atomic_load(&server->is_stopping) && atomic_load(&server->stop_at_ns) < INT64_MAX)
         due = earlier(due, atomic_load(&server->stop_at_ns));
     if (server->options.idle_timeout_ns != FSK_FOREVER && oldest != FSKI_NOBODY)
         due = earlier(due,
@@ -314,7 +314,8 @@ int64_t fsk_server_due(struct fsk_server *server) {
     const struct fski_roster *roster = &server->roster;
     bool is_now = roster->lists[FSKI_DUE].first != FSKI_NOBODY ||
                   roster->lists[FSKI_CUT_SHORT].first != FSKI_NOBODY ||
-                  roster->closed_count > roster->told_count || server->failure < 0;
+                  roster->closed_count > roster->told_count ||
+                  (server->failure < 0 && server->listener >= 0);
     return is_now ? 0 : fski_server_due(server, fski_now_ns());
 }
 

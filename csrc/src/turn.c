@@ -214,9 +214,12 @@ static bool end_if_idle(struct fsk_server *server, uint32_t number,
         fski_roster_touch(&server->roster, number, now_ns); /* it waits for us */
         return true;
     }
+    bool had_ended = connection->has_ended;
     if (!receive(server, number, receiving, now_ns))
         return false;
-    if (connection->fd >= 0 && !connection->has_ended && connection->since_ns != now_ns)
+    if (connection->has_ended && !had_ended)
+        fski_roster_touch(&server->roster, number, now_ns); /* it may have an answer yet */
+    if (connection->fd >= 0 && connection->since_ns != now_ns)
         fski_server_end(server, number, FSK_CLOSE_IDLE);
     return true;
 }

@@ -89,6 +89,24 @@ static void list_gives_each_once_in_order(void) {
     fski_roster_fini(&roster);
 }
 
+static void put_back_is_first_again(void) {
+    struct fski_roster roster;
+    fski_roster_init(&roster);
+    for (int i = 0; i < 3; i++)
+        fski_roster_add(&roster, i, 0);
+    fski_roster_put_back(&roster, FSKI_DUE, 1);
+    fski_roster_enlist(&roster, FSKI_DUE, 1);
+    fski_roster_enlist(&roster, FSKI_DUE, 0);
+    CHECK_INT(fski_roster_take(&roster, FSKI_DUE), 1);
+    fski_roster_put_back(&roster, FSKI_DUE, 1);
+    fski_roster_enlist(&roster, FSKI_DUE, 2);
+    CHECK_INT(fski_roster_take(&roster, FSKI_DUE), 1);
+    CHECK_INT(fski_roster_take(&roster, FSKI_DUE), 0);
+    CHECK_INT(fski_roster_take(&roster, FSKI_DUE), 2);
+    CHECK_INT(fski_roster_take(&roster, FSKI_DUE), FSKI_NOBODY);
+    fski_roster_fini(&roster);
+}
+
 static void check_ages(const struct fski_roster *roster, const uint32_t *expected, int count) {
     uint32_t number = roster->by_age.first;
     for (int i = 0; i < count; i++) {
@@ -166,6 +184,7 @@ int main(void) {
     RUN(number_on_a_list_is_not_given_again);
     RUN(number_that_left_its_list_first_is_given_again_once);
     RUN(list_gives_each_once_in_order);
+    RUN(put_back_is_first_again);
     RUN(ages_are_in_order_of_the_last_touch);
     RUN(many_come_and_go);
     return check_report();

@@ -127,6 +127,42 @@ static void idle_connection_is_ended(void) {
     end_served(&served);
 }
 
+/* Its end of stream does not spare a peer that leaves its answers in our queue. */
+static void idle_peer_that_has_ended_is_ended(void) {
+    static const unsigned char frame[60000];
+    struct fsk_server_options options = usual();
+    options.idle_timeout_ns = SECOND / 20;
+    struct served served = start_with(&options);
+    uint32_t number;
+    size_t received;
+    int client = join(&served, &number);
+    shutdown(client, SHUT_WR);
+    while (fsk_server_send(served.server, number, frame, sizeof frame) == 0) {
+    }
+    CHECK(fsk_server_pending(served.server, number) > 0);
+    take_closed(&served, 1);
+    check_closed(0, number, FSK_CLOSE_IDLE);
+    CHECK(stats_of(&served).bytes_unsent > 0);
+    CHECK_INT(drain(client, &received), -ECONNRESET);
+    close(client);
+    end_served(&served);
+}
+
+/* The end of stream came while the caller was away: it is no idleness. */
+static void end_of_stream_that_came_in_time_is_no_idleness(void) {
+    struct fsk_server_options options = usual();
+    options.idle_timeout_ns = SECOND / 20;
+    struct served served = start_with(&options);
+    uint32_t number;
+    int client = join(&served, &number);
+    close(client);
+    while (fsk_server_due(served.server) > 0)
+        poll(NULL, 0, 10);
+    take_closed(&served, 1);
+    check_closed(0, number, FSK_CLOSE_EOF);
+    end_served(&served);
+}
+
 /* A byte now and then of one frame does not keep a connection, however many come. */
 static void slow_bytes_of_one_frame_are_idleness(void) {
     struct fsk_server_options options = usual();
@@ -165,7 +201,7 @@ static void idle_time_of_the_caller_loses_no_frame(void) {
     for (uint32_t i = 0; i < CLIENTS; i++)
         for (uint32_t frame = 0; frame < 3; frame++)
             send_frame(clients[i], 100 + i, 10);
-    /* The condition is the time itself. */
+    /* Until the time of all is over: they came at once. */
     for (int64_t until = clock_ns() + SECOND / 10; clock_ns() < until;)
         poll(NULL, 0, 10);
     CHECK_INT(fsk_server_due(served.server), 0);
@@ -332,6 +368,8 @@ int main(void) {
     RUN(reset_is_told_with_what_was_unfinished);
     RUN(frames_before_a_failed_send_are_not_lost);
     RUN(idle_connection_is_ended);
+    RUN(idle_peer_that_has_ended_is_ended);
+    RUN(end_of_stream_that_came_in_time_is_no_idleness);
     RUN(slow_bytes_of_one_frame_are_idleness);
     RUN(idle_time_of_the_caller_loses_no_frame);
     RUN(oversize_is_told_after_the_frames_before_it);

@@ -214,8 +214,13 @@ static void listener_that_was_shut_down_is_told_until_stop(void) {
     send_frame(client, 1, 10);
     take_frames(&served, 1);
     check_frame(0, number, 1, 10);
+    send_all(client, "\0\0\0\1", 4);
     fsk_server_stop(served.server, FSK_FOREVER);
+    expect_nothing(&served);
+    CHECK_INT(fsk_server_due(served.server), FSK_FOREVER);
+    send_all(client, "x", 1);
     take_closed(&served, 1);
+    CHECK_INT(told.frame_count, 2);
     expect_over(&served);
     close(client);
     end_served(&served);

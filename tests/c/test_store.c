@@ -88,10 +88,32 @@ static void reserved_room_is_there(void) {
     CHECK_INT(budget.used, 0);
 }
 
+/* What is left of much does not hold its memory. */
+static void fitted_store_has_what_was_left(void) {
+    static const unsigned char bytes[100000];
+    struct fski_budget budget = {.limit = 1 << 20};
+    struct fski_store store = {0};
+    fski_store_fit(&store, &budget);
+    CHECK_INT(fski_store_append(&store, bytes, sizeof bytes, &budget), 0);
+    CHECK_INT(fski_store_append(&store, "rest", 4, &budget), 0);
+    size_t before = store.capacity;
+    fski_store_fit(&store, &budget);
+    CHECK_INT(store.capacity, before);
+    fski_store_skip(&store, sizeof bytes, &budget);
+    fski_store_fit(&store, &budget);
+    CHECK_INT(fski_store_size(&store), 4);
+    CHECK_BYTES(store.data + store.start, "rest", 4);
+    CHECK(store.capacity <= 1000);
+    CHECK_INT(budget.used, store.capacity);
+    fski_store_clear(&store, &budget);
+    CHECK_INT(budget.used, 0);
+}
+
 int main(void) {
     RUN(bytes_come_out_as_they_went_in);
     RUN(steady_queue_takes_no_more_memory);
     RUN(budget_is_never_exceeded);
     RUN(reserved_room_is_there);
+    RUN(fitted_store_has_what_was_left);
     return check_report();
 }
