@@ -22,7 +22,7 @@ C_TESTS = cmake -S csrc -B $(1) -G Ninja -DFASTSOCK_TESTS=ON -DFASTSOCK_WERROR=$
 	cmake --build $(1) >>$(1).log || { cat $(1).log; exit 1; }; \
 	ctest --test-dir $(1) --output-on-failure
 
-.PHONY: help build test test-c test-long bench lint format sanitize parity clean
+.PHONY: help build test test-c test-long bench lint format sanitize fuzz parity clean
 
 help:
 	@echo 'make test       every test, in an environment of its own (PYTHON=... chooses the Python)'
@@ -30,6 +30,7 @@ help:
 	@echo 'make lint       ruff, cython-lint, clang-format, mypy and stubtest'
 	@echo 'make format     put the formatters'"'"' changes into the files'
 	@echo 'make sanitize   the C and Python tests under ASan and UBSan, threads under TSan'
+	@echo 'make fuzz       look for inputs that break a parser, FUZZ_SECONDS each (needs clang)'
 	@echo 'make parity     the parity tests on the other CPythons of this machine'
 	@echo 'make test-long  every test with its full number of repeats, on every CPython and engine'
 	@echo 'make clean      remove what these commands made'
@@ -89,6 +90,7 @@ test-long: build test-c
 			$(MAKE) --no-print-directory test-long-one PYTHON="$$python" FASTSOCK_ENGINE=$$engine || exit 1; \
 		done; \
 	done
+	$(MAKE) --no-print-directory fuzz
 
 .PHONY: test-long-one
 test-long-one: $(VENV)/interop
@@ -128,6 +130,15 @@ $(SANITIZED)/built: $(SOURCES) .ci/environment
 		--no-deps --force-reinstall . -C build-dir=build/asan-$(TAG) -C cmake.define.FASTSOCK_SANITIZE=ON \
 		-C cmake.build-type=RelWithDebInfo -C install.strip=false
 	@touch $@
+
+# What is found new stays in build/; a few that add coverage are kept in tests/fuzz/corpus.
+FUZZ_SECONDS ?= 600
+fuzz: $(VENV)/tools
+	cmake -S csrc -B build/fuzz -G Ninja -DCMAKE_C_COMPILER=clang -DFASTSOCK_TESTS=ON -DFASTSOCK_FUZZ=ON
+	cmake --build build/fuzz --target fuzz_framing
+	@mkdir -p build/fuzz/corpus/framing
+	build/fuzz/fuzz/fuzz_framing -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -artifact_prefix=build/fuzz/ \
+		build/fuzz/corpus/framing tests/fuzz/corpus/framing
 
 parity:
 	@for python in $$(.ci/find-python --all); do \

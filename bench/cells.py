@@ -13,6 +13,11 @@ def row(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def table(headings: list[str], rows: list[list[str]]) -> list[str]:
+    """A Markdown table whose first column is text and whose others are figures."""
+    return [row(headings), f"| --- |{' ---: |' * (len(headings) - 1)}", *map(row, rows)]
+
+
 def number(value: float) -> str:
     """Whole, but of what is below ten two digits: a batch's row costs less than a nanosecond."""
     return f"{value:,.0f}" if value >= 10 or value == 0 else f"{value:.2g}"

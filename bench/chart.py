@@ -23,6 +23,7 @@ COLOURS = {
     "event loops": "#9467bd",
     "send many": "#2ca02c",
     "receive thread": "#1f77b4",
+    "framing": "#1f77b4",
 }
 
 

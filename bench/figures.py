@@ -43,7 +43,7 @@ def median_interval(values: Sequence[float]) -> tuple[float, float]:
 
 def noise_band(times: Sequence[float], times_again: Sequence[float]) -> float:
     """The band of the module's docstring, as a fraction: 0.01 is one per cent."""
-    ratios = _ratios(times_again, times)
+    ratios = paired_ratios(times_again, times)
     low, high = median_interval(ratios)
     return max(abs(statistics.median(ratios) - 1), (high - low) / 2)
 
@@ -67,9 +67,9 @@ def summarize(case: Case, rounds: Rounds) -> dict[str, Any]:
         "lost": rounds.lost,
         "peers": {name: _peer_figures(case, samples) for name, samples in rounds.samples.items()},
         # Times faster than the standard library; above 1 is faster.
-        "speedup": spread(_ratios(compared[STDLIB], compared[FASTSOCK])),
+        "speedup": spread(paired_ratios(compared[STDLIB], compared[FASTSOCK])),
         # Our time by the floor's; 1 is as fast as C.
-        "to_floor": spread(_ratios(compared[FASTSOCK], compared[FLOOR])),
+        "to_floor": spread(paired_ratios(compared[FASTSOCK], compared[FLOOR])),
         "noise": round(noise_band(compared[STDLIB], compared[STDLIB_AGAIN]), 4),
     }
 
@@ -97,7 +97,7 @@ def _compared_time(case: Case, sample: Sample) -> float:
     return (sample.cpu_ns if case.compares_cpu else sample.wall_ns) / sample.messages
 
 
-def _ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
+def paired_ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
     return [one / other for one, other in zip(above, below, strict=True)]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from peers import ENDPOINT, ENDPOINT_UVLOOP, UVLOOP
 
 Result = Mapping[str, Any]  # one case, as figures.summarize gives it, or one of keeping up
+LIST, BATCH = "recv_many", "recv_batch"
 CALL_GROUPS = ("receive", "send", "accept")
 
 
@@ -121,6 +122,27 @@ def _lost(receiver: str) -> Callable[[Result], float]:
     return lambda result: float(result["receivers"][receiver]["lost"])
 
 
+def _is_framing(framing: str, size: int, method: str) -> Callable[[Result], bool]:
+    return lambda result: (
+        result["group"] == "framing"
+        and ([result[key] for key in ("framing", "size", "method")] == [framing, size, method])
+    )
+
+
+def _is_echo(depth: int, rival: str) -> Callable[[Result], bool]:
+    """64 connections with depth requests outstanding on each, and the rival installed."""
+    return lambda result: (
+        result["group"] == "echo"
+        and [result[key] for key in ("connections", "outstanding")] == [64, depth]
+        and rival in result["times_rate_of"]
+    )
+
+
+def _rate_of(server: str) -> Callable[[Result], float]:
+    """Our rate as a multiple of a server's."""
+    return lambda result: float(result["times_rate_of"][server]["median"])
+
+
 def _is_beside_thread(result: Result) -> bool:
     # Two CPUs: where the stdlib's loop starves. On one the row is for information.
     return result["group"] == "beside thread" and int(result["cpus"]) > 1
@@ -144,6 +166,16 @@ GOALS = [
     Goal("not slower", _is_unsegmented_send, _slowness, _noise_limit, False),
     Goal("endpoint ≥ 2x uvloop's", _has_endpoints, _endpoint_times, _constant(2.0), True),
     Goal("≤ floor", _is_received, _to_floor, _constant(1.0), False),
+    Goal("≥ 5x cutter", _is_framing("length prefix", 64, LIST), _times, _constant(5.0), True),
+    Goal("≥ 20x cutter", _is_framing("length prefix", 64, BATCH), _times, _constant(20), True),
+    Goal("≥ 1.5x cutter", _is_framing("length prefix", 4096, LIST), _times, _constant(1.5), True),
+    Goal("≥ 1.5x cutter", _is_framing("length prefix", 4096, BATCH), _times, _constant(1.5), True),
+    Goal("≥ 1.3x split", _is_framing("delimiter", 64, LIST), _times, _constant(1.3), True),
+    Goal("≥ 5x split", _is_framing("delimiter", 64, BATCH), _times, _constant(5.0), True),
+    # Of requests that come alone: one in a row costs the floor no more than a copy.
+    Goal("≥ 0.9 of floor", _is_echo(1, "C epoll"), _rate_of("C epoll"), _constant(0.9), True),
+    Goal("ahead of uvloop", _is_echo(1, "uvloop"), _rate_of("uvloop"), _constant(1.0), True),
+    Goal("ahead of uvloop", _is_echo(16, "uvloop"), _rate_of("uvloop"), _constant(1.0), True),
     Goal("Receiver loses nothing", _is_group("keeping up"), _lost("Receiver"), _constant(0), False),
     Goal("stdlib loses some", _is_group("keeping up"), _lost("stdlib recv"), _constant(1), True),
     Goal("nothing lost", lambda r: "lost" in r, lambda r: float(r["lost"]), _constant(0), False),
@@ -157,5 +189,7 @@ def verdicts(result: Result) -> list[Verdict]:
 
 def judged(results: Mapping[str, Any]) -> list[tuple[Result, Verdict]]:
     """Every goal of every result of a file, with the result."""
-    concerned = [*results["cases"], *results.get("keeping_up", [])]
+    concerned = [*results["cases"]]
+    for section in ("keeping_up", "servers"):
+        concerned += results.get(section, [])
     return [(result, verdict) for result in concerned for verdict in verdicts(result)]

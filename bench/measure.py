@@ -123,6 +123,7 @@ class Trial(ABC):
 FULL = Settings(5.0, 2000, least_rounds=100, most_rounds=1000, searches=3, bisections=7)
 FULL_BATCHES = replace(FULL, seconds=3.5)  # so that two suites take about twelve minutes
 FULL_RECEIVER = replace(FULL, seconds=2.5)  # and the third takes less than four
+FULL_STREAMS = FULL_RECEIVER  # and the fourth about five
 QUICK = Settings(0.5, 400, least_rounds=10, most_rounds=100, searches=1, bisections=4)
 
 

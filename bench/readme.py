@@ -9,11 +9,17 @@ from typing import Any
 import goals
 import machine
 import receiver_tables
-from cases import BATCHES, PLAIN_CALLS, RECEIVER
+import stream_tables
+from cases import BATCHES, PLAIN_CALLS, RECEIVER, STREAMS
 from cells import figures, number, row
 
 Results = dict[str, Any]
-MARKERS = {PLAIN_CALLS: "bench", BATCHES: "bench-batches", RECEIVER: "bench-receiver"}
+MARKERS = {
+    PLAIN_CALLS: "bench",
+    BATCHES: "bench-batches",
+    RECEIVER: "bench-receiver",
+    STREAMS: "bench-streams",
+}
 
 
 def update(readme: Path, results: Results, check: bool) -> int:
@@ -40,7 +46,12 @@ def suite(results: Results) -> str:
 
 def markdown(results: Results) -> str:
     """The headline cases, and what the others add up to."""
-    tables = {PLAIN_CALLS: _plain_calls, BATCHES: _batches, RECEIVER: receiver_tables.markdown}
+    tables = {
+        PLAIN_CALLS: _plain_calls,
+        BATCHES: _batches,
+        RECEIVER: receiver_tables.markdown,
+        STREAMS: stream_tables.markdown,
+    }
     lines = tables[suite(results)](results)
     lines += ["", summary(results), "", machine.describe(results["machine"]) + ".", ""]
     return "\n".join(lines)
@@ -123,4 +134,7 @@ _EXPLAINED = {
     "≥ means that the sender went no faster.",
     RECEIVER: "Times are wall time a datagram of the program's own loop, all on one CPU; latencies "
     "and losses are of two, one of them the sender's.",
+    STREAMS: "Times are wall time a frame, the stream already queued. Each server has one CPU; "
+    "its clients, one thread of C, have another. With accept a request is a connection, answered "
+    "once and closed. Memory is the process's own, without the kernel's.",
 }

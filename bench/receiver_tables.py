@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cells import figures, row, time
+from cells import figures, table, time
 
 Results = dict[str, Any]
 
@@ -17,7 +17,7 @@ def markdown(results: Results) -> list[str]:
         tables.append(_costs(results))
     tables += [_latencies(result) for result in results.get("latencies", [])]
     tables += [_losses(result) for result in results.get("keeping_up", [])]
-    return [line for table in tables for line in [*table, ""]][:-1]
+    return [line for part in tables for line in [*part, ""]][:-1]
 
 
 def lines(results: Results) -> list[str]:
@@ -46,14 +46,14 @@ def _costs(results: Results) -> list[str]:
         for result in results["cases"]
         if result["headline"]
     ]
-    return _table(["case", *headings], rows)
+    return table(["case", *headings], rows)
 
 
 def _latencies(result: Results) -> list[str]:
     rows = [[name, *_delays(found).values()] for name, found in result["receivers"].items()]
-    table = _table([result["name"], *_delays(next(iter(result["receivers"].values())))], rows)
+    shown = table([result["name"], *_delays(next(iter(result["receivers"].values())))], rows)
     busy = f"The thread that polls had {result['busy_thread']}."
-    return [*table, "", f"Each in {result['turns']} turns, added up. {busy}"]
+    return [*shown, "", f"Each in {result['turns']} turns, added up. {busy}"]
 
 
 def _delays(found: Results) -> dict[str, str]:
@@ -67,8 +67,8 @@ def _delays(found: Results) -> dict[str, str]:
 
 def _losses(result: Results) -> list[str]:
     rows = [[name, *_account(found).values()] for name, found in result["receivers"].items()]
-    table = _table([result["name"], *_account(next(iter(result["receivers"].values())))], rows)
-    return [*table, "", f"{_circumstances(result)}."]
+    shown = table([result["name"], *_account(next(iter(result["receivers"].values())))], rows)
+    return [*shown, "", f"{_circumstances(result)}."]
 
 
 def _account(found: Results) -> dict[str, str]:
@@ -97,7 +97,3 @@ def _circumstances(result: Results) -> str:
         f"{result['sender']} sender, receive buffer {result['buffer_asked'] >> 20} MiB asked "
         f"({result['buffer_given'] / (1 << 20):g} MiB as SO_RCVBUF reads)"
     )
-
-
-def _table(headings: list[str], rows: list[list[str]]) -> list[str]:
-    return [row(headings), f"| --- |{' ---: |' * (len(headings) - 1)}", *map(row, rows)]

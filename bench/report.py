@@ -21,6 +21,7 @@ import goals
 import machine
 import readme
 import receiver_tables
+import stream_tables
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -82,7 +83,7 @@ def show(results: Results) -> None:
             console.print(Text(f"{result['name']}: {told}"))
     for result in results.get("rates", []):
         console.print(Text(f"{result['name']}, datagrams/s: {_rates(result)}"))
-    for line in receiver_tables.lines(results):
+    for line in [*receiver_tables.lines(results), *stream_tables.lines(results)]:
         console.print(Text(line))
     for result, verdict in goals.judged(results):
         if not verdict.is_met:

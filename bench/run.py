@@ -3,8 +3,8 @@
 
 python bench/run.py [--suite SUITE] [--quick] [--only REGEX] [--json FILE] [--list]
 
-Three suites, plain calls, batches and receiver, with a results file each. Nothing else may run on
-the machine while it measures in earnest.
+Four suites, plain calls, batches, receiver and streams, with a results file each. Nothing else may
+run on the machine while it measures in earnest.
 """
 
 from __future__ import annotations
@@ -25,13 +25,28 @@ import machine
 import report
 from figures import summarize
 from links import ALLOWED_CPUS, pinned
-from measure import FULL, FULL_BATCHES, FULL_RECEIVER, QUICK, Case, Settings, Trial, measure
+from measure import (
+    FULL,
+    FULL_BATCHES,
+    FULL_RECEIVER,
+    FULL_STREAMS,
+    QUICK,
+    Case,
+    Settings,
+    Trial,
+    measure,
+)
 from peers import Peer, all_peers, rivals
 
 RESULTS = Path(__file__).resolve().parent / "results"
 FORMAT = 2  # of the JSON file
-SECTIONS = ("cases", "rates", "latencies", "keeping_up")  # of it
-LENGTHS = {cases.PLAIN_CALLS: FULL, cases.BATCHES: FULL_BATCHES, cases.RECEIVER: FULL_RECEIVER}
+SECTIONS = ("cases", "rates", "latencies", "keeping_up", "servers", "memories")  # of it
+LENGTHS = {
+    cases.PLAIN_CALLS: FULL,
+    cases.BATCHES: FULL_BATCHES,
+    cases.RECEIVER: FULL_RECEIVER,
+    cases.STREAMS: FULL_STREAMS,
+}
 Chosen = Sequence[Case | Trial]
 
 
@@ -183,6 +198,8 @@ def _missing() -> str:
         all_peers()
         floor.library()
         floor.pacer()
+        floor.load()
+        floor.echo()
     except ImportError as error:
         return f"{error}; install the project with its bench extra: pip install '.[bench]'"
     except floor.FloorError as error:

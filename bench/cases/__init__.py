@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 PLAIN_CALLS = "plain-calls"
 BATCHES = "batches"
 RECEIVER = "receiver"
+STREAMS = "streams"
 
 
 def all_cases() -> dict[str, list[Case]]:
@@ -19,6 +20,7 @@ def all_cases() -> dict[str, list[Case]]:
         accept,
         beside_thread,
         drain,
+        framing,
         many_streams,
         receive,
         received,
@@ -32,17 +34,19 @@ def all_cases() -> dict[str, list[Case]]:
         PLAIN_CALLS: [case for module in plain for case in module.CASES],
         BATCHES: [*drain.CASES, *send_many.CASES],
         RECEIVER: [*received.CASES],
+        STREAMS: [*framing.CASES],
     }
 
 
 def all_trials() -> dict[str, list[Trial]]:
     """The questions with a method of their own, likewise."""
-    from cases import keeping_up, latency, sustained
+    from cases import idle, keeping_up, latency, serving, sustained
 
     return {
         PLAIN_CALLS: [],
         BATCHES: [*sustained.CASES],
         RECEIVER: [*latency.CASES, *keeping_up.CASES],
+        STREAMS: [*serving.CASES, *idle.CASES],
     }
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The C floor, built at first use: a library that ctypes loads into this process, and a sender."""
+"""The C floor, built at first use: a library for ctypes, a sender, a server and its clients."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ SIGNATURES: dict[str, list[object]] = {
     "floor_outgoing_free": [c_void_p],
     "floor_send_outgoing": [c_int, c_void_p, c_int64],
     "floor_fill_trains": [c_int, c_void_p, c_size_t, c_uint32, c_int64],
+    "floor_cut": [c_int, c_int, c_void_p, c_size_t, POINTER(c_uint32), c_int64],
     "floor_empty_trains": [c_int, c_void_p, c_size_t, c_int64, c_int],
 }  # fmt: skip
 # What the others return is a count.
@@ -78,7 +79,7 @@ def _keeping_gil() -> ctypes.PyDLL:
 @cache
 def library() -> ctypes.CDLL:
     """The loaded floor; builds it when its source changed."""
-    built = _build("floor", ("floor.c", "batches.c"), ("-shared", "-fPIC"))
+    built = _build("floor", ("floor.c", "batches.c", "framing.c"), ("-shared", "-fPIC"))
     loaded = ctypes.CDLL(str(built), use_errno=False)
     for name, argument_types in SIGNATURES.items():
         function = getattr(loaded, name)
@@ -91,6 +92,18 @@ def library() -> ctypes.CDLL:
 def pacer() -> Path:
     """The program that sends at a rate, see pacer.c; builds it when its source changed."""
     return _build("pacer", ("pacer.c",), ())
+
+
+@cache
+def load() -> Path:
+    """The clients of a server, see load.c; builds them when their source changed."""
+    return _build("load", ("load.c",), ())
+
+
+@cache
+def echo() -> Path:
+    """The floor of a server, see echo.c; builds it when its source changed."""
+    return _build("echo", ("echo.c",), ())
 
 
 def _build(name: str, files: Sequence[str], flags: Sequence[str]) -> Path:

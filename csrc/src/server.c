@@ -103,8 +103,8 @@ void fski_server_set_events(struct fsk_server *server, uint32_t number, unsigned
     connection->events = events;
 }
 
-/* Its close will reset the connection: the peer must not take what it has for all there was. */
-static void begin_reset(const struct fski_connection *connection) {
+/* The peer must not take what it has for all there was. Unix sockets have no such end. */
+static void end_with_reset(const struct fski_connection *connection) {
     const struct linger at_once = {.l_onoff = 1};
     fski_setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
 }
@@ -115,7 +115,7 @@ static void drop_output(struct fsk_server *server, struct fski_connection *conne
         return;
     server->stats.bytes_unsent += fski_store_size(&connection->output);
     fski_store_clear(&connection->output, &server->budget);
-    begin_reset(connection);
+    end_with_reset(connection);
 }
 
 void fski_server_end(struct fsk_server *server, uint32_t number, enum fsk_close_reason reason) {
@@ -181,7 +181,7 @@ static int refuse(struct fsk_server *server, uint32_t number, int result) {
     if (!server->options.closes_slow)
         return result;
     drop_output(server, fski_server_get(server, number));
-    begin_reset(fski_server_get(server, number));
+    end_with_reset(fski_server_get(server, number)); /* it lacks the frame at least */
     begin_end(server, number, FSK_CLOSE_SLOW);
     return -EPIPE;
 }
@@ -362,5 +362,6 @@ void fsk_server_free(struct fsk_server *server) {
     fski_engine()->close_poller(&server->poller);
     fski_bell_close(&server->bell);
     fski_roster_fini(&server->roster);
+    fski_budget_fini(&server->budget);
     free(server);
 }

@@ -11,6 +11,8 @@ struct fski_budget {
     size_t limit; /* bytes */
     size_t used;
     size_t peak;
+    struct fski_spare *spares; /* blocks of the least size, for the next store */
+    unsigned spare_count;
 };
 
 /* Zero-filled when empty. */
@@ -40,5 +42,8 @@ void fski_store_fit(struct fski_store *store, struct fski_budget *budget);
 
 /* Empty it, and give the memory back. */
 void fski_store_clear(struct fski_store *store, struct fski_budget *budget);
+
+/* Free what is spare. */
+void fski_budget_fini(struct fski_budget *budget);
 
 #endif

@@ -32,14 +32,12 @@ enum {
     MOST_PASSES = 64, /* at most a second's work: each handles 256 connections, 64 KiB of each */
 };
 
-/* What a receive, or the cutting of what was received, has come to; false: the batch is full. */
-static bool handle(struct fsk_server *server, uint32_t number, ssize_t result, bool has_begun,
+/* What a receive, or the cutting of what was received, has come to. */
+static void handle(struct fsk_server *server, uint32_t number, ssize_t result, bool has_begun,
                    uint64_t frames_before, int64_t now_ns) {
     struct fski_connection *connection = fski_server_get(server, number);
-    if (result == -EINTR || (result == -EAGAIN && !connection->is_broken))
-        return true;
-    if (result == -ENOSPC)
-        return false;
+    if (result == -EINTR || result == -ENOSPC || (result == -EAGAIN && !connection->is_broken))
+        return;
     if (result == 0 && !connection->is_broken) {
         connection->has_ended = true;
         connection->reason = FSK_CLOSE_EOF;
@@ -56,7 +54,6 @@ static bool handle(struct fsk_server *server, uint32_t number, ssize_t result, b
         if (connection->is_cut_short)
             fski_roster_enlist(&server->roster, FSKI_CUT_SHORT, number);
     }
-    return true;
 }
 
 /* False: the batch has no room, and nothing was done. */
@@ -74,7 +71,8 @@ static bool go_on_with(struct fsk_server *server, uint32_t number,
         return true; /* they are no longer wanted */
     if (was_cut_short && result == 0)
         result = 1; /* it is not the end of the stream */
-    if (!handle(server, number, result, false, frames, now_ns))
+    handle(server, number, result, false, frames, now_ns);
+    if (result == -ENOSPC)
         return false;
     if (connection->fd >= 0)
         fski_server_come_to_end(server, number);
@@ -164,16 +162,20 @@ static void accept_connections(struct fsk_server *server, unsigned count, int64_
     }
 }
 
-/* False: the batch is full. */
-static bool receive(struct fsk_server *server, uint32_t number,
-                    const struct fski_receiving *receiving, int64_t now_ns) {
+static bool is_received(const struct fski_connection *connection) {
+    return connection->fd >= 0 && !connection->is_closing && !connection->has_ended &&
+           !connection->is_cut_short;
+}
+
+/* Receives once and handles that. Returns as fski_connection_receive. */
+static ssize_t receive(struct fsk_server *server, uint32_t number,
+                       const struct fski_receiving *receiving, int64_t now_ns) {
     struct fski_connection *connection = fski_server_get(server, number);
-    if (connection->is_closing || connection->has_ended || connection->is_cut_short)
-        return true;
     bool has_begun = fski_store_size(&connection->input) == 0;
     uint64_t frames = server->stats.frames_received;
     ssize_t result = fski_connection_receive(connection, number, receiving);
-    return handle(server, number, result, has_begun, frames, now_ns);
+    handle(server, number, result, has_begun, frames, now_ns);
+    return result;
 }
 
 /* False: the batch is full. */
@@ -185,8 +187,9 @@ static bool handle_event(struct fsk_server *server, uint64_t token, unsigned eve
         return true;
     if ((events & (FSKI_WRITABLE | FSKI_BROKEN)) != 0 && (connection->events & FSKI_WRITABLE) != 0)
         fski_server_send_output(server, number);
-    bool is_due = connection->fd >= 0 && (events & (FSKI_READABLE | FSKI_BROKEN)) != 0;
-    return !is_due || receive(server, number, receiving, now_ns);
+    if (!is_received(connection) || (events & (FSKI_READABLE | FSKI_BROKEN)) == 0)
+        return true;
+    return receive(server, number, receiving, now_ns) != -ENOSPC;
 }
 
 /* Handles what the poller has told. */
@@ -205,35 +208,25 @@ static void handle_ready(struct fsk_server *server, const struct fski_receiving 
     }
 }
 
-/* Ends a connection whose time is over, unless what has arrived meanwhile says otherwise: the caller may
- * have been long in coming back. False: the batch is full. */
-static bool end_if_idle(struct fsk_server *server, uint32_t number,
-                        const struct fski_receiving *receiving, int64_t now_ns) {
-    struct fski_connection *connection = fski_server_get(server, number);
-    if (connection->is_cut_short) {
-        fski_roster_touch(&server->roster, number, now_ns); /* it waits for us */
-        return true;
-    }
-    bool had_ended = connection->has_ended;
-    if (!receive(server, number, receiving, now_ns))
-        return false;
-    if (connection->has_ended && !had_ended)
-        fski_roster_touch(&server->roster, number, now_ns); /* it may have an answer yet */
-    if (connection->fd >= 0 && connection->since_ns != now_ns)
-        fski_server_end(server, number, FSK_CLOSE_IDLE);
-    return true;
-}
-
-/* False: the batch is full. */
-static bool end_idle(struct fsk_server *server, const struct fski_receiving *receiving,
+/* A peer is not idle because the caller was long away: what it has sent meanwhile is received first. */
+static void end_idle(struct fsk_server *server, const struct fski_receiving *receiving,
                      int64_t now_ns) {
     int64_t timeout = server->options.idle_timeout_ns;
     uint32_t number;
     while (timeout != FSK_FOREVER && (number = server->roster.by_age.first) != FSKI_NOBODY &&
-           fski_server_get(server, number)->since_ns <= now_ns - timeout)
-        if (!end_if_idle(server, number, receiving, now_ns))
-            return false;
-    return true;
+           fski_server_get(server, number)->since_ns <= now_ns - timeout) {
+        const struct fski_connection *connection = fski_server_get(server, number);
+        ssize_t result =
+            is_received(connection) ? receive(server, number, receiving, now_ns) : -EAGAIN;
+        if (result == -ENOSPC)
+            return; /* to be looked at again when a batch has room */
+        if (connection->fd < 0 || result > 0)
+            continue;
+        if (connection->is_cut_short || result == 0)
+            fski_roster_touch(&server->roster, number, now_ns); /* it waits for us */
+        else
+            fski_server_end(server, number, FSK_CLOSE_IDLE);
+    }
 }
 
 /* Ends the connections that have nothing left to finish, or all. */
@@ -315,7 +308,8 @@ static int pass(struct fsk_server *server, const struct fski_receiving *receivin
                 int64_t timeout_ns) {
     int64_t now = fski_now_ns();
     fski_server_send_due(server);
-    bool has_room = go_on(server, receiving, now) && end_idle(server, receiving, now);
+    bool has_room = go_on(server, receiving, now);
+    end_idle(server, receiving, now);
     resume_accepting(server, now);
     int found = atomic_load(&server->is_stopping) ? wind_up(server, receiving, now) : 0;
     if (!has_room || found != 0)
@@ -329,8 +323,7 @@ static int pass(struct fsk_server *server, const struct fski_receiving *receivin
 
 /* What is left to do without an event makes the descriptor readable. */
 static int told(struct fsk_server *server, int result) {
-    if (result == 1)
-        server->roster.told_count = server->roster.closed_count;
+    server->roster.told_count = result > 0 ? server->roster.closed_count : 0;
     if (server->is_watched && fsk_server_due(server) == 0)
         fski_bell_ring(&server->bell, true);
     return result;

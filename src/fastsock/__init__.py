@@ -12,6 +12,7 @@ import typing as _typing
 if _typing.TYPE_CHECKING:
     from fastsock.capability import Capability as Capability
     from fastsock.capability import capabilities as capabilities
+    from fastsock.credentials import PeerCredentials as PeerCredentials
 
     # Of two imports of a name mypy keeps the first, Python the last.
     from fastsock.dropin import create_connection as create_connection
@@ -19,18 +20,21 @@ if _typing.TYPE_CHECKING:
     from fastsock.dropin import fromfd as fromfd
     from fastsock.dropin import socket as socket
     from fastsock.dropin import socketpair as socketpair
+    from fastsock.native.connection import Connection as Connection
+    from fastsock.native.frame_reader import FrameReader as FrameReader
+    from fastsock.native.frame_writer import FrameWriter as FrameWriter
+    from fastsock.native.framer import Framer as Framer
     from fastsock.native.framing import Delimiter as Delimiter
     from fastsock.native.framing import FixedSize as FixedSize
     from fastsock.native.framing import LengthPrefix as LengthPrefix
     from fastsock.native.receiver import ReceivedBatch as ReceivedBatch
+    from fastsock.native.server_batch import ServerBatch as ServerBatch
     from fastsock.receiver import Receiver as Receiver
-    from fastsock.native.server import Connection as Connection
-    from fastsock.native.server import ServerBatch as ServerBatch
     from fastsock.receiver import open_shards as open_shards
-    from fastsock.server import CloseReason as CloseReason
-    from fastsock.server import ServerStats as ServerStats
     from fastsock.server import StreamServer as StreamServer
+    from fastsock.stats import CloseReason as CloseReason
     from fastsock.stats import ReceiverStats as ReceiverStats
+    from fastsock.stats import ServerStats as ServerStats
 
 from socket import *  # type: ignore[assignment]
 
@@ -51,6 +55,7 @@ from fastsock.inplace import installed as installed
 from fastsock.inplace import uninstall as uninstall
 from fastsock.native import library as _library
 from fastsock.native.errors import CapabilityError as CapabilityError
+from fastsock.native.errors import DescriptorsRefusedError as DescriptorsRefusedError
 from fastsock.native.errors import FrameError as FrameError
 from fastsock.native.errors import IncompleteFrameError as IncompleteFrameError
 from fastsock.native.errors import StaleMessageError as StaleMessageError
@@ -61,16 +66,20 @@ from fastsock.readiness import wait_readable as wait_readable
 # rest, and a program that has only changed its import line does not want it.
 _LATER = {
     "Capability": "fastsock.capability",
-    "CloseReason": "fastsock.server",
-    "Connection": "fastsock.native.server",
+    "CloseReason": "fastsock.stats",
+    "Connection": "fastsock.native.connection",
     "Delimiter": "fastsock.native.framing",
     "FixedSize": "fastsock.native.framing",
+    "FrameReader": "fastsock.native.frame_reader",
+    "FrameWriter": "fastsock.native.frame_writer",
+    "Framer": "fastsock.native.framer",
     "LengthPrefix": "fastsock.native.framing",
+    "PeerCredentials": "fastsock.credentials",
     "ReceivedBatch": "fastsock.native.receiver",
     "Receiver": "fastsock.receiver",
     "ReceiverStats": "fastsock.stats",
-    "ServerBatch": "fastsock.native.server",
-    "ServerStats": "fastsock.server",
+    "ServerBatch": "fastsock.native.server_batch",
+    "ServerStats": "fastsock.stats",
     "StreamServer": "fastsock.server",
     "capabilities": "fastsock.capability",
     "open_shards": "fastsock.receiver",
@@ -82,6 +91,7 @@ __adds__ = (
     *_LATER,
     "Batch",
     "CapabilityError",
+    "DescriptorsRefusedError",
     "FrameError",
     "IncompleteFrameError",
     "Message",

@@ -18,9 +18,11 @@ from fastsock.native import receive as _receive
 from fastsock.native import receive_many as _receive_many
 from fastsock.native import send as _send
 from fastsock.native import send_many as _send_many
+from fastsock.native import unix as _unix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from os import PathLike
     from typing import Self, SupportsIndex, TypeVar
 
     from _typeshed import ReadableBuffer
@@ -42,7 +44,7 @@ class socket(_Base):
     Any number of threads may call any methods of one socket at once, as with the standard library.
     """
 
-    __slots__ = ("_state",)
+    __slots__ = ("_bound_path", "_state")
 
     if TYPE_CHECKING:
 
@@ -57,9 +59,11 @@ class socket(_Base):
     get_readahead = _readahead.get_readahead
     join_group = _multicast.join_group
     leave_group = _multicast.leave_group
+    peer_credentials = _unix.peer_credentials
     pending = _readahead.pending
     recv = _receive.recv
     recv_batch = _receive_many.recv_batch
+    recv_fds = _unix.recv_fds
     recv_into = _receive.recv_into
     recv_many = _receive_many.recv_many
     recvfrom = _receive.recvfrom
@@ -68,6 +72,7 @@ class socket(_Base):
     recvmsg = _message.recvmsg
     recvmsg_into = _message.recvmsg_into
     send = _send.send
+    send_fds = _unix.send_fds
     send_many = _send_many.send_many
     send_segments = _send_many.send_segments
     sendall = _send.sendall
@@ -89,7 +94,49 @@ class socket(_Base):
         """How often a send of many as one (GSO) was refused, and its datagrams went one by one."""
         return _send_many.refused_segments(self)
 
+    def bind_unix(self, path: str | bytes | PathLike[Any], mode: int | None = None) -> None:
+        """Bind to a path that a server which ended without cleaning up may have left behind.
+
+        As ``bind``, of any type of Unix socket, and: a path of nobody's socket is replaced, one in
+        use is not, and ``close()`` removes it.
+
+        Parameters
+        ----------
+        path : str, bytes or os.PathLike
+            Of a file, beside which there is a lock file, path + ".lock", during this call. Or an
+            abstract name, which begins with a NUL and has neither lock nor mode.
+        mode : int, optional
+            Permissions of the path, 0 to 0o777, whatever the umask; who may write may connect. They
+            hold from its first moment on. Default: what the umask leaves.
+
+        Raises
+        ------
+        OSError
+            EADDRINUSE: another socket is open there, listening or not. EEXIST: what is there is no
+            socket, and is left alone. EINVAL: the socket has an address. Else as ``bind``, or of
+            the lock file.
+        ValueError
+            The path is empty or mode is out of range, or an abstract name has one.
+        CapabilityError
+            EOPNOTSUPP: not a Unix socket.
+
+        Notes
+        -----
+        Of any number of processes that call this for one path one succeeds; they wait for each
+        other by flock. A program that unlinks and binds by itself can still come between the look
+        at a stale path and its removal. ``close()`` removes the path only in the process that bound
+        it, and if it is still the same file; ``detach()`` leaves it. A socket that is dropped
+        unclosed takes it along where it can. Source: unix(7), flock(2).
+        """
+        from fastsock import bound_path
+
+        made = bound_path.bind(self, path, mode)
+        if made is not None:
+            self._bound_path = bound_path.own(self, made)
+
     def _real_close(self, *args: Any) -> None:
+        if (bound := getattr(self, "_bound_path", None)) is not None:
+            bound()  # first: nobody takes the path of an open socket for stale
         try:
             super()._real_close(*args)  # type: ignore[misc]
         finally:
@@ -99,9 +146,12 @@ class socket(_Base):
     def detach(self) -> int:
         """Close the object without the descriptor, which is returned. As socket.detach.
 
+        The path of ``bind_unix`` stays.
         While the socket reads ahead: OSError(EBUSY).
         """
         _readahead.refuse_sharing(self, "detach")
+        if (bound := getattr(self, "_bound_path", None)) is not None:
+            bound.detach()
         return super().detach()
 
     def dup(self) -> Self:

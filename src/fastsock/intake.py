@@ -8,8 +8,8 @@ import socket as stdlib
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from fastsock import bound_path
 from fastsock import receive_buffer as buffer
-from fastsock.bound_path import path_of, remove_path
 from fastsock.dropin import socket
 from fastsock.endpoint import Endpoint, parse_endpoint
 from fastsock.native import multicast, observation
@@ -48,8 +48,7 @@ class Intake:
         self.name = sockets[0].getsockname()
         self.receive_buffer = min(buffer.size_of(sock) for sock in sockets)
         self._undo = ExitStack()
-        if lender is None:
-            self._undo.callback(remove_path, path_of(self.family, self.name))
+        self._path = bound_path.path_of(self.family, self.name) if lender is None else None
 
     @classmethod
     def open(
@@ -145,8 +144,14 @@ class Intake:
         self._descriptors = [sock.detach() for sock in sockets]
         return self._descriptors
 
+    def remove_path(self) -> None:
+        """Remove the path that was made here. The socket is open; more than once."""
+        made, self._path = self._path, None
+        bound_path.remove_path(made)
+
     def close(self) -> None:
         """Close what was not handed over, and undo the rest. More than once."""
+        self.remove_path()
         for sock in self.sockets:
             sock.close()
         while self._descriptors:
@@ -206,12 +211,14 @@ def _set_up(sock: socket, receive_buffer: int | None, bits: int, groups: list[An
 
 def _bind(sock: socket, endpoint: Endpoint, undo: ExitStack) -> None:
     try:
-        sock.bind(endpoint.address)
+        if endpoint.family == stdlib.AF_UNIX:
+            undo.callback(bound_path.remove_path, bound_path.bind(sock, endpoint.address))
+        else:
+            sock.bind(endpoint.address)
     except OSError as error:
         if error.errno is None:
             raise  # the standard library's own: the path is too long
         raise OSError(error.errno, f"{error.strerror}: {endpoint}") from None
-    undo.callback(remove_path, path_of(sock.family, sock.getsockname()))
 
 
 def _restore_metadata(lender: stdlib.socket, before: int) -> None:

@@ -38,8 +38,8 @@ class Receiver(_native.Receiver):
     ----------
     address : tuple, str, bytes, os.PathLike or socket
         Where to receive: ("0.0.0.0", 8888), "udp://[::]:8888", "unix:///run/x.sock" or the path of
-        a Unix socket. Or a socket: UDP, Unix datagram or a connected SOCK_SEQPACKET one. It stays
-        the caller's, who must not receive from it as long as the receiver is open.
+        a Unix socket, as ``socket.bind_unix`` takes it. Or a socket: UDP, Unix datagram or a
+        connected SOCK_SEQPACKET one. It stays the caller's, who must not receive from it meanwhile.
     memory : int, bytes, optional
         For all messages that wait and what they are received into; at least 1 MiB for each shard.
     overflow : {"drop-newest", "drop-oldest", "block"}, optional
@@ -50,8 +50,7 @@ class Receiver(_native.Receiver):
     cpu : int or sequence of int, optional
         The CPU each thread is bound to; one number for one shard.
     priority : int, optional
-        Real-time priority of the threads, 1 to 99 (SCHED_FIFO). Takes CAP_SYS_NICE or
-        RLIMIT_RTPRIO.
+        Real-time (SCHED_FIFO), 1 to 99, of the threads. Takes CAP_SYS_NICE or RLIMIT_RTPRIO.
     busy_poll : int, microseconds, optional
         How long a thread asks again and again before it sleeps: less latency for a busy CPU. The
         network driver is polled too where that is allowed (SO_BUSY_POLL).
@@ -179,13 +178,14 @@ class Receiver(_native.Receiver):
         Raises
         ------
         OSError
-            EBUSY: trains came faster to a borrowed socket than they could be drained; one that is
-            on its way may be received as one datagram. The receiver is closed all the same.
+            EBUSY: trains came to a borrowed socket faster than they could be drained; one may be
+            received as one datagram. The receiver is closed all the same.
         """
         if self._is_closed or not self._begin_close():
             return
         self._is_closed = True
         try:
+            self._taken.remove_path()  # while its socket is open
             self._close()
         finally:
             if self._is_own():  # a child of a fork leaves the parent's as it is

@@ -5,83 +5,29 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import enum
 import os
 import socket as stdlib
 import warnings
 import weakref
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
 from errno import EBADF, EOPNOTSUPP
 from operator import index
 from typing import TYPE_CHECKING, Any
 
-from fastsock.bound_path import path_of, remove_path
-from fastsock.dropin import socket
-from fastsock.endpoint import Endpoint, parse_endpoint
+from fastsock.bound_path import BoundPath, remove_path
+from fastsock.endpoint import Endpoint
+from fastsock.listener import borrow, listen
 from fastsock.native import server as _native
-from fastsock.native.descriptor import refuse_tls
+from fastsock.stats import CloseReason, ServerStats
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
     from fastsock.native.framing import Framing
-    from fastsock.native.server import ServerBatch
+    from fastsock.native.server_batch import ServerBatch
 
 OVERFLOWS = ("close", "raise")
 TURNS = 64  # batches of an event loop's task without a wait
-
-
-class CloseReason(enum.Enum):
-    """Why a connection of a `StreamServer` has ended."""
-
-    EOF = "the peer had sent all"
-    RESET = "the peer or the network broke it"
-    IDLE = "nothing came within idle_timeout"
-    OVERSIZE = "a frame was longer than max_frame, or its header no length"
-    SLOW = "the peer took too little of what was sent to it"
-    LOCAL = "closed here"
-    MEMORY = "its unfinished frame needed more than the memory left"
-
-
-@dataclass(frozen=True, slots=True)
-class ServerStats:
-    """What a `StreamServer` has done so far: ``accepted == connections + sum(closed.values())``.
-
-    Attributes
-    ----------
-    accepted : int
-        Connections.
-    connections : int
-        Open now.
-    closed : dict of CloseReason to int
-    frames_received, bytes_received : int
-        Frames given in batches, and bytes of the streams.
-    frames_queued, bytes_sent : int
-        Frames taken by ``send``, and bytes of the streams that the kernel took.
-    bytes_unsent : int
-        Queued for connections that ended first.
-    bytes_unfinished : int
-        Of frames that the end of their connection cut off.
-    accept_pauses : int
-        How often no descriptor was left for a new connection (EMFILE), which then waits in the
-        backlog. Raise the limit (``ulimit -n``), or set ``max_connections`` below it.
-    memory, memory_peak : int, bytes
-        Of unfinished frames and queued output, now and at most.
-    """
-
-    accepted: int
-    connections: int
-    closed: dict[CloseReason, int]
-    frames_received: int
-    bytes_received: int
-    frames_queued: int
-    bytes_sent: int
-    bytes_unsent: int
-    bytes_unfinished: int
-    accept_pauses: int
-    memory: int
-    memory_peak: int
 
 
 class StreamServer(_native.Server):
@@ -95,8 +41,9 @@ class StreamServer(_native.Server):
     Parameters
     ----------
     address : tuple, str, bytes, os.PathLike or socket
-        (host, port), a URL such as ``tcp://[::]:8888`` or ``unix:///run/x.sock``, the path of a Unix
-        socket, or a socket that listens. The host ``::`` serves IPv4 too.
+        (host, port), a URL such as ``tcp://[::]:8888`` or ``unix:///run/x.sock``, the path of a
+        Unix socket as ``socket.bind_unix`` takes it, or a socket that listens, which stays open at
+        ``close()`` and is non-blocking from now on. The host ``::`` serves IPv4 too.
     framing : LengthPrefix, Delimiter or FixedSize
         In both directions.
     backlog : int, optional
@@ -117,7 +64,8 @@ class StreamServer(_native.Server):
         What a send beyond ``max_pending`` or ``memory`` does: end the connection
         (``CloseReason.SLOW``), or raise and queue nothing.
     reuse_port : bool, optional
-        SO_REUSEPORT: several processes serve the same port, each with a server it has opened itself.
+        SO_REUSEPORT: several processes serve the same port, each with a server that it has opened
+        itself.
     nodelay : bool, optional
         TCP_NODELAY: what a call sends leaves at once. All of a turn is sent together anyway.
 
@@ -157,15 +105,16 @@ class StreamServer(_native.Server):
         if max_pending < 1 or max_connections < 1:
             raise ValueError("max_pending and max_connections must be at least 1")
         with ExitStack() as undo:
+            made: BoundPath | None = None
             if isinstance(address, stdlib.socket):
-                listener = _borrow(address)
+                listener = borrow(address)
             else:
-                listener = _listen(address, backlog, reuse_port, nodelay, undo)
+                listener, made = listen(address, backlog, reuse_port, nodelay, undo)
             undo.callback(listener.close)
             name = listener.getsockname()
             family = listener.family
             listeners = [listener.detach()]
-            undo.callback(lambda: [os.close(fd) for fd in listeners])
+            undo.callback(_close_descriptors, listeners)
             self._open(
                 listeners,
                 framing,
@@ -177,13 +126,13 @@ class StreamServer(_native.Server):
                 overflow == "close",
                 tuple(CloseReason),
             )
-            made = undo.pop_all()
+            undo.pop_all()
         self._name = name
         self._family = family
-        self._path = None if isinstance(address, stdlib.socket) else path_of(family, name)
+        self._path = made
+        self._waits: set[asyncio.Future[None]] = set()  # of event loops' tasks
         self._is_closed = False
         _open_servers.add(self)
-        del made
 
     @property
     def closed(self) -> bool:
@@ -207,6 +156,7 @@ class StreamServer(_native.Server):
         """
         if not 0 <= drain <= 9e9:
             raise ValueError(f"drain must be at least 0 seconds, not {drain}")
+        self._remove_path()
         self._stop(int(drain * 1e9))
 
     def close(self) -> None:
@@ -217,11 +167,18 @@ class StreamServer(_native.Server):
         if self._is_closed:
             return
         self._is_closed = True
+        self._remove_path()
         try:
             self._close()
         finally:
-            if self._is_own():
-                remove_path(self._path)
+            for ready in list(self._waits):
+                with suppress(RuntimeError):  # its event loop is closed
+                    ready.get_loop().call_soon_threadsafe(_wake, ready)
+
+    def _remove_path(self) -> None:
+        """While the socket is open: later the path could be another's, with the same inode."""
+        made, self._path = self._path, None
+        remove_path(made)
 
     def __enter__(self) -> Self:
         return self
@@ -262,18 +219,26 @@ class StreamServer(_native.Server):
             return
         loop = asyncio.get_running_loop()
         ready = loop.create_future()
-        timer = None if due is None else loop.call_later(due, _wake, ready)
-        loop.add_reader(fd, _wake, ready)
-        try:
+        with ExitStack() as undo:
+            # A close ends the wait, but takes the descriptor away: the loop watches another one.
+            watched = os.dup(fd)
+            undo.callback(os.close, watched)
+            self._waits.add(ready)
+            undo.callback(self._waits.discard, ready)
+            if self._is_closed:
+                return  # in another thread, and maybe before the wait was known
+            if due is not None:
+                undo.callback(loop.call_later(due, _wake, ready).cancel)
+            loop.add_reader(watched, _wake, ready)
+            undo.callback(loop.remove_reader, watched)
             await ready
-        finally:
-            loop.remove_reader(fd)
-            if timer is not None:
-                timer.cancel()
 
     def __repr__(self) -> str:
         state = "closed" if self._is_closed else "open"
-        return f"<fastsock.StreamServer {state} at {Endpoint(self._family, self._name)}>"
+        return f"<fastsock.StreamServer {state} at {self._endpoint()}>"
+
+    def _endpoint(self) -> Endpoint:
+        return Endpoint(self._family, self._name, stdlib.SOCK_STREAM)
 
     def __del__(self) -> None:
         if self._is_closed:
@@ -285,40 +250,14 @@ class StreamServer(_native.Server):
             self.close()  # also where warnings are errors
 
 
+def _close_descriptors(descriptors: list[int]) -> None:
+    while descriptors:
+        os.close(descriptors.pop())
+
+
 def _wake(ready: asyncio.Future[None]) -> None:
     if not ready.done():
         ready.set_result(None)
-
-
-def _borrow(lender: stdlib.socket) -> socket:
-    refuse_tls(lender)
-    if lender.type != stdlib.SOCK_STREAM or not lender.getsockopt(
-        stdlib.SOL_SOCKET, stdlib.SO_ACCEPTCONN
-    ):
-        raise ValueError("a StreamServer takes a stream socket that listens; call listen() first")
-    return socket(lender.family, lender.type, lender.proto, lender.dup().detach())
-
-
-def _listen(address: Any, backlog: int, reuse_port: bool, nodelay: bool, undo: ExitStack) -> socket:
-    endpoint = parse_endpoint(address)
-    listener = undo.enter_context(socket(endpoint.family, stdlib.SOCK_STREAM))
-    if endpoint.family != stdlib.AF_UNIX:
-        # A port is free at once for the next server, though old connections linger.
-        listener.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_REUSEADDR, 1)
-        listener.setsockopt(stdlib.IPPROTO_TCP, stdlib.TCP_NODELAY, nodelay)
-        if reuse_port:
-            listener.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_REUSEPORT, 1)
-    if endpoint.family == stdlib.AF_INET6:
-        listener.setsockopt(stdlib.IPPROTO_IPV6, stdlib.IPV6_V6ONLY, 0)
-    try:
-        listener.bind(endpoint.address)
-        undo.callback(remove_path, path_of(listener.family, listener.getsockname()))
-        listener.listen(backlog)
-    except OSError as error:
-        if error.errno is None:
-            raise  # the standard library's own: the path is too long
-        raise OSError(error.errno, f"{error.strerror}: {endpoint}") from None
-    return listener
 
 
 _open_servers: weakref.WeakSet[StreamServer] = weakref.WeakSet()

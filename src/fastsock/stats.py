@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
 
@@ -75,3 +76,55 @@ class ReceiverStats:
     fds_refused: int
     pinned: int
     errors: int
+
+
+class CloseReason(enum.Enum):
+    """Why a connection of a `StreamServer` has ended."""
+
+    EOF = "the peer had sent all"
+    RESET = "the peer or the network broke it"
+    IDLE = "nothing came within idle_timeout"
+    OVERSIZE = "a frame was longer than max_frame, or its header no length"
+    SLOW = "the peer took too little of what was sent to it"
+    LOCAL = "closed here"
+    MEMORY = "its unfinished frame needed more than the memory left"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStats:
+    """What a `StreamServer` has done so far: ``accepted == connections + sum(closed.values())``.
+
+    Attributes
+    ----------
+    accepted : int
+        Connections.
+    connections : int
+        Open now.
+    closed : dict of CloseReason to int
+    frames_received, bytes_received : int
+        Frames given in batches, and bytes of the streams.
+    frames_queued, bytes_sent : int
+        Frames taken by ``send``, and bytes of the streams that the kernel took.
+    bytes_unsent : int
+        Queued for connections that ended first.
+    bytes_unfinished : int
+        Of frames that the end of their connection cut off.
+    accept_pauses : int
+        How often no descriptor was left for a new connection (EMFILE), which then waits in the
+        backlog. Raise the limit (``ulimit -n``), or set ``max_connections`` below it.
+    memory, memory_peak : int, bytes
+        Of unfinished frames and queued output, now and at most.
+    """
+
+    accepted: int
+    connections: int
+    closed: dict[CloseReason, int]
+    frames_received: int
+    bytes_received: int
+    frames_queued: int
+    bytes_sent: int
+    bytes_unsent: int
+    bytes_unfinished: int
+    accept_pauses: int
+    memory: int
+    memory_peak: int

@@ -46,8 +46,13 @@ static void open_refuses_messages(void) {
 static void next_with_too_small_a_batch_is_an_error(void) {
     struct served served = start_usual();
     struct fsk_batch *small;
-    REQUIRE(fsk_batch_new(&small, 1, 65536, 1) == 0);
+    const struct fsk_framing framing = prefixed(65536);
+    uint32_t least = (uint32_t)fsk_server_arena(&framing);
+    REQUIRE(fsk_batch_new(&small, 1, least - 1, 1) == 0);
     CHECK_INT(fsk_server_next(served.server, 0, small), -EINVAL);
+    fsk_batch_free(small);
+    REQUIRE(fsk_batch_new(&small, 1, least, 1) == 0);
+    CHECK_INT(fsk_server_next(served.server, 0, small), -EAGAIN);
     fsk_batch_free(small);
     end_served(&served);
 }

@@ -29,6 +29,7 @@ static void bytes_come_out_as_they_went_in(void) {
     fski_store_clear(&store, &budget);
     CHECK_INT(budget.used, 0);
     CHECK(budget.peak > 0 && budget.peak <= budget.limit);
+    fski_budget_fini(&budget);
 }
 
 /* However much goes through, the memory is that of what is in it. */
@@ -45,6 +46,7 @@ static void steady_queue_takes_no_more_memory(void) {
     CHECK_INT(fski_store_size(&store), 1000);
     CHECK(budget.peak <= 8000);
     fski_store_clear(&store, &budget);
+    fski_budget_fini(&budget);
 }
 
 static void budget_is_never_exceeded(void) {
@@ -70,6 +72,7 @@ static void budget_is_never_exceeded(void) {
     CHECK_INT(budget.peak, 1000);
     fski_store_clear(&other, &budget);
     CHECK_INT(budget.used, 0);
+    fski_budget_fini(&budget);
 }
 
 static void reserved_room_is_there(void) {
@@ -86,6 +89,7 @@ static void reserved_room_is_there(void) {
     fski_store_clear(&store, &budget);
     CHECK_INT(fski_store_append(&store, NULL, 0, &budget), 0);
     CHECK_INT(budget.used, 0);
+    fski_budget_fini(&budget);
 }
 
 /* What is left of much does not hold its memory. */
@@ -107,6 +111,7 @@ static void fitted_store_has_what_was_left(void) {
     CHECK_INT(budget.used, store.capacity);
     fski_store_clear(&store, &budget);
     CHECK_INT(budget.used, 0);
+    fski_budget_fini(&budget);
 }
 
 int main(void) {

@@ -8,25 +8,19 @@ tells its port in its first line; nothing here sleeps or picks a port.
 
 import os
 import re
-import selectors
-import signal
 import socket
 import struct
-import subprocess
-import sys
-import time
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+from tools.program import EXAMPLES, HOSTILE, WAIT, Program, peer_of
+
 IMPORT = "import fastsock as socket"
-OURS = {"udp_receiver", "udp_workers"}  # of what the standard library lacks: without a twin
-WAIT = 8  # seconds until a program that should have spoken or ended counts as hung
+# Of what the standard library lacks: without a twin.
+OURS = {"chat_server", "rpc_server", "stream_server", "udp_receiver", "udp_workers"}
 
 TEXT = "Ground control to Major Tom, приём"
-HOSTILE = b"\x1b[2J\xff\r\nMessage: \xe2\x80\xae\x00 end"  # \x00 cannot be an argument
 HOSTILE_SHOWN = r"\x1b[2J\xff\r\nMessage: \u202e\x00 end"
 
 LIBRARIES = ["fastsock", "stdlib"]
@@ -45,79 +39,6 @@ internet = pytest.mark.parametrize("kind", ["udp", "tcp"])
 each_host = pytest.mark.parametrize("host", HOSTS, indirect=True)
 
 
-class Program:
-    """A program of examples/ at work; its output is read against a deadline."""
-
-    def __init__(self, path, arguments, folder, variables):
-        self._process = subprocess.Popen(
-            # A socket that a program forgets to close shows on stderr.
-            [sys.executable, "-W", "default::ResourceWarning", path, *map(os.fsencode, arguments)],
-            cwd=folder,
-            env={**os.environ, "PYTHONUTF8": "1", **variables},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-        )
-        self._unread = b""
-
-    def line(self):
-        """Return the next line of stdout without its end, waiting WAIT seconds at most."""
-        deadline = time.monotonic() + WAIT
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._process.stdout, selectors.EVENT_READ)
-            while b"\n" not in self._unread:
-                if not selector.select(max(0, deadline - time.monotonic())):
-                    pytest.fail(f"no line within {WAIT} s, only {self._unread!r}")
-                chunk = self._process.stdout.read(65536)
-                if not chunk:
-                    pytest.fail(f"ended instead of a line: {self.finish()}")
-                self._unread += chunk
-        line, _, self._unread = self._unread.partition(b"\n")
-        return line.decode()
-
-    def listening(self):
-        """Return what the first line of a server says after "Listening on "."""
-        line = self.line()
-        assert line.startswith("Listening on ")
-        return line.removeprefix("Listening on ")
-
-    def port(self):
-        return self.listening().rpartition(":")[2]
-
-    def finish(self):
-        """Wait for the end; return the exit code, what was unread of stdout, and stderr."""
-        out, err = self._process.communicate(timeout=WAIT)
-        out, self._unread = self._unread + out, b""
-        return self._process.returncode, out.decode(), err.decode()
-
-    def interrupt(self):
-        """Do what Ctrl+C does, and finish."""
-        self._wait_until_asleep()
-        self._process.send_signal(signal.SIGINT)
-        return self.finish()
-
-    def _wait_until_asleep(self):
-        # Every Python program has an instant, between its last look at pending signals and the
-        # system call, in which a signal doesn't end the wait; tests must not hit it.
-        state = Path(f"/proc/{self._process.pid}/stat")
-        deadline = time.monotonic() + WAIT
-        while state.exists() and state.read_text().rpartition(")")[2].split()[0] == "R":
-            if time.monotonic() > deadline:
-                pytest.fail(f"never asleep within {WAIT} s")
-            time.sleep(0.001)
-
-    def kill(self):
-        self._process.kill()
-        self._process.wait(WAIT)
-
-    def dispose(self):
-        if self._process.poll() is None:
-            self.kill()
-        self._process.stdout.close()
-        self._process.stderr.close()
-
-
 @pytest.fixture(scope="module")
 def twins(tmp_path_factory):
     """Return a folder with the same programs on the stdlib's socket."""
@@ -129,14 +50,6 @@ def twins(tmp_path_factory):
         assert text.count(IMPORT) == 1, path.name
         (folder / path.name).write_text(text.replace(IMPORT, "import socket"), encoding="utf-8")
     return folder
-
-
-@pytest.fixture(scope="module")
-def sigint_heeded():
-    """Let children get SIGINT even if pytest runs as a job for which the shell ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -165,13 +78,6 @@ def host(request):
         except OSError as error:
             pytest.skip(f"binding {request.param} was tried and gave: {error}")
     return request.param
-
-
-def peer_of(line, message):
-    """Return the peer that a server's line names after the message."""
-    match = re.fullmatch(re.escape(f"Message: {message} (from ") + r"(\S+)\)", line)
-    assert match, line
-    return match[1]
 
 
 @both_ways

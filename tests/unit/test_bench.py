@@ -7,8 +7,11 @@ Nothing here looks at a speed: tests share the machine.
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ MARKED = (
     "before\n<!-- bench:begin -->\noutdated\n<!-- bench:end -->\nbetween\n"
     "<!-- bench-batches:begin -->\nalso outdated\n<!-- bench-batches:end -->\nafter\n"
     "<!-- bench-receiver:begin -->\noutdated as well\n<!-- bench-receiver:end -->\nat last\n"
+    "<!-- bench-streams:begin -->\noutdated too\n<!-- bench-streams:end -->\n"
 )
 
 pytestmark = [
@@ -78,12 +82,22 @@ def receiver_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
+@pytest.fixture(scope="module")
+def streams_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of a case of each kind of the streams'."""
+    target = tmp_path_factory.mktemp("bench") / "streams.json"
+    names = "length prefix 64 B, recv_.*|echo 64 connections, 16 .*|accept, .*|memory .*"
+    measure(target, names, "streams", seconds=0.01)
+    return target
+
+
 def test_list_names_every_case_once_without_measuring() -> None:
     done = call("run.py", "--list")
     assert done.returncode == 0, done.stderr
     names = [line.partition(":")[0] for line in done.stdout.splitlines()]
     assert {"recvfrom udp4 timeout", "send_many 64 B", "sustained 64 B, GSO sender"} <= set(names)
     assert {"Receiver 64 B", "latency at 1000 datagrams/s"} <= set(names)
+    assert {"delimiter 64 KiB, recv_batch", "echo 1000 connections"} <= set(names)
     assert len(names) == len(set(names)) > 50
 
 
@@ -188,6 +202,102 @@ def test_keeping_up_accounts_for_every_datagram(receiver_file: Path) -> None:
     assert [*results["keeping_up"], *results["skipped"]]
 
 
+@pytest.mark.parametrize("framing", ["length prefix", "delimiter"])
+def test_every_case_of_framing_loses_nothing(tmp_path: Path, framing: str) -> None:
+    results = measure(tmp_path / "results.json", f"{framing}.*", "streams", seconds=0.01)
+    assert results["failed"] == {}
+    assert len(results["cases"]) == 10
+    for case in results["cases"]:
+        assert case["lost"] == 0
+        assert list(case["peers"])[:4] == ["stdlib", "stdlib again", "fastsock", "floor"]
+        assert ("asyncio" in case["peers"]) == (case["method"] == "recv_many")
+
+
+def test_every_server_answers_its_clients(streams_file: Path) -> None:
+    results = json.loads(streams_file.read_text(encoding="utf-8"))
+    assert results["failed"] == {}
+    assert len(results["servers"]) + len(results["skipped"]) == 2
+    for result in results["servers"]:
+        assert set(result["servers"]) >= {"StreamServer", "selectors", "asyncio", "C epoll"}
+        assert set(result["times_rate_of"]) >= {"selectors", "asyncio", "C epoll"}
+        for found in result["servers"].values():
+            assert found["per_second"]["median"] > 0
+            assert found["cpu_ns"]["median"] > 0
+            assert 0 < found["client_share"]["median"] <= 1.01
+    (memory,) = results["memories"]
+    assert memory["connections"] >= 20
+    for found in memory["servers"].values():
+        assert found["memory"] > 0 <= found["bytes_each"]
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda reply: reply[:-1] + b"!", "a reply"),
+        (lambda reply: reply + b"x", "a reply"),
+        (lambda reply: b"", "a connection has ended"),
+    ],
+    ids=["altered", "too-long", "none"],
+)
+def test_clients_notice_a_wrong_reply(
+    bench: None, change: Callable[[bytes], bytes], complaint: str
+) -> None:
+    import floor
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(change(connection.recv(4096)))
+
+        answered = pool.submit(answer)
+        options = [str(listener.getsockname()[1]), "1", "1", "64", "0"]
+        done = subprocess.run(
+            [floor.load(), *options], input="", capture_output=True, text=True, timeout=18
+        )
+        answered.result(10)
+    assert done.returncode == 1
+    assert complaint in done.stderr
+
+
+@pytest.mark.parametrize("piece", [1, 3, 7, 68, 1000])
+def test_python_cutters_find_every_frame_however_the_stream_is_split(
+    bench: None, piece: int
+) -> None:
+    from peers.framers import HEADER, cut_prefixed, split_lines
+
+    frames = [b"x" * (number * 7 % 90) for number in range(200)]
+    for cut, stream in (
+        (cut_prefixed, b"".join(HEADER.pack(len(frame)) + frame for frame in frames)),
+        (split_lines, b"".join(frame + b"\n" for frame in frames)),
+    ):
+        pieces = [stream[at : at + piece] for at in range(0, len(stream), piece)]
+        waiting = iter(pieces)
+        assert cut(lambda room, waiting=waiting: next(waiting), 0, len(frames)) == len(frames)
+        assert list(waiting) == []
+
+
+@pytest.mark.parametrize(
+    ("rates", "met"),
+    [
+        ({"C epoll": 0.95, "uvloop": 1.2}, [True, True]),
+        ({"C epoll": 0.89, "uvloop": 0.9}, [False, False]),
+        ({"C epoll": 0.95}, [True]),
+    ],
+    ids=["as-wanted", "behind-both", "no-uvloop"],
+)
+def test_echo_of_64_connections_is_judged_by_its_rivals(
+    bench: None, rates: dict[str, float], met: list[bool]
+) -> None:
+    import goals
+
+    rate_of = {name: {"median": rate} for name, rate in rates.items()}
+    result = {"group": "echo", "connections": 64, "outstanding": 1, "times_rate_of": rate_of}
+    judged = goals.judged({"cases": [], "servers": [result]})
+    assert [verdict.is_met for _, verdict in judged] == met
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs", "met"),
     [(0, 9, [True, True]), (1, 9, [False, True]), (0, 0, [True, False])],
@@ -276,8 +386,24 @@ def test_readme_table_of_the_receiver_tells_costs_latencies_and_losses(
     assert "| Receiver, bytes 1400 B |" in table
     assert "| latency at 1000 datagrams/s | p50" in table
     assert "| keeping up with 100000 datagrams/s, GIL held | sent |" in table
-    assert table.endswith("<!-- bench-receiver:end -->\nat last\n")
+    assert table.endswith(MARKED[MARKED.index("<!-- bench-receiver:end -->") :])
     assert call("report.py", "--readme", readme, "--check", receiver_file).returncode == 0
+
+
+def test_readme_tables_of_streams_tell_frames_servers_and_memory(
+    streams_file: Path, tmp_path: Path
+) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(MARKED, encoding="utf-8")
+    assert call("report.py", "--readme", readme, streams_file).returncode == 0
+    text = readme.read_text(encoding="utf-8")
+    kept, _, table = text.partition("<!-- bench-streams:begin -->\n")
+    assert kept == MARKED.partition("<!-- bench-streams:begin -->\n")[0]
+    assert table.startswith("| frames | in Python |")
+    assert "| length prefix 64 B | tuned cutter |" in table
+    assert "| echo 64 connections, 16 outstanding |" in table
+    assert "| bytes a connection, " in table
+    assert call("report.py", "--readme", readme, "--check", streams_file).returncode == 0
 
 
 def test_check_fails_where_readme_and_results_differ(results_file: Path, tmp_path: Path) -> None:

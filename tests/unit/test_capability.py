@@ -140,7 +140,7 @@ ask()
 def test_capability_is_not_known_without_a_descriptor_to_ask_with(run_child):
     printed = run_child("""
 import resource
-import fastsock
+import fastsock.capability
 before = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
 found = fastsock.capabilities()

@@ -63,7 +63,7 @@ def test_console_script_and_module_are_the_same_command():
         ([], "the following arguments are required: COMMAND"),
         (["listen"], "the following arguments are required: ADDRESS"),
         (["listen", "127.0.0.1:80"], "write udp://127.0.0.1:80, or ./127.0.0.1:80 for a Unix"),
-        (["listen", "tcp://h:1"], "there are udp:// and unix://"),
+        (["listen", "tcp://h:1"], "this takes datagrams: udp://HOST:PORT or unix://"),
         (["listen", "x", "--hex", "--json"], "not allowed with argument"),
         (["listen", "udp://:0", "--hex", "--write", "x"], "--write shows no messages"),
         (["listen", "udp://:0", "--json", "--write", "-"], "--write shows no messages"),

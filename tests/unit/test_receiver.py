@@ -85,7 +85,7 @@ WRONG_VALUES = {
     "many_shards": (LOCAL, {"shards": 65}, "shards must be 1 to 64, not 65"),
     "path_with_shards": ("x.sock", {"shards": 2}, "shards need UDP"),
     "empty_path": ("", {}, "must not be empty"),
-    "scheme": ("tcp://127.0.0.1:1", {}, "udp:// and unix://"),
+    "scheme": ("tcp://127.0.0.1:1", {}, "is for a stream; this takes datagrams: udp://"),
     "port": (("127.0.0.1", 1 << 16), {}, "a port is 0 to 65535"),
 }
 WRONG_TYPES = {

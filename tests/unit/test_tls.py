@@ -23,6 +23,8 @@ CALLS = {
     "recv_many": (10,),
     "recvfrom_many": (10,),
     "recv_batch": (fastsock.Batch(2, 10),),
+    "recv_fds": (10, 1),
+    "send_fds": ([b"x"], [0]),
     "send_many": ([b"x"],),
     "sendto_many": ([(b"x", ("127.0.0.1", 9))],),
     "send_segments": (b"xx", 1),
@@ -33,7 +35,7 @@ CALLS = {
 # Of these ssl has its own, or they carry no data.
 OTHERS = {"setsockopt", "connect", "connect_ex", "detach", "dup", "detach_stdlib", "drops"}
 OTHERS |= {"get_readahead", "gso_refused", "join_group", "leave_group", "pending"}
-OTHERS |= {"readahead_discarded", "truncated"}
+OTHERS |= {"readahead_discarded", "truncated", "bind_unix", "peer_credentials"}
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@
 #include <fastsock/batch.h>
 #include <fastsock/capability.h>
 #include <fastsock/error.h>
+#include <fastsock/framer.h>
 #include <fastsock/framing.h>
 #include <fastsock/message.h>
 #include <fastsock/metadata.h>

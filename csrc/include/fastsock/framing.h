@@ -53,6 +53,8 @@ struct fsk_cut {
     uint64_t offset;  /* bytes of the stream before the frame that comes next */
     size_t searched;  /* bytes of that frame that are known to hold no delimiter */
     uint64_t missing; /* bytes, at least, that it still lacks; 0 after a cut that was full */
+    uint64_t needed;  /* bytes from its beginning in the stream to its end; 0 while not known */
+    size_t header;    /* bytes of them before the frame itself */
 };
 
 /*

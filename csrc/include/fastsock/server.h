@@ -111,7 +111,8 @@ FSK_API const struct fsk_closed *fsk_server_closed(const struct fsk_server *serv
 FSK_API int fsk_server_send(struct fsk_server *server, uint32_t connection, const void *data,
                             size_t length);
 
-/* Send what is queued, as far as the kernel takes it. Returns 0 or -ECHILD. */
+/* Send what was queued since the last call, as far as the kernel takes it; fsk_server_next goes on with
+ * what it does not. Returns 0 or -ECHILD. */
 FSK_API int fsk_server_flush(struct fsk_server *server);
 
 /* Close a connection when what is queued for it has been sent; nothing more of it is received. Returns

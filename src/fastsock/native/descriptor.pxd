@@ -24,6 +24,7 @@ cdef struct Stdlib:
 cdef Stdlib stdlib
 
 cdef int refuse(object sock) except -1
+cdef bint speaks_tls(object sock) except -1
 cdef bint is_drop_in(object sock) noexcept
 cdef int set_state(object sock, object state) except -1
 cdef int64_t timeout_ns(object sock) except -2

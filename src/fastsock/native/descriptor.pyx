@@ -112,17 +112,26 @@ cdef int refuse(object sock) except -1:
     """Raise for what is no socket, and for a socket that speaks TLS."""
     if not PyType_IsSubtype(Py_TYPE(sock), stdlib.native_type):
         raise TypeError(f"a socket is required, not '{type(sock).__name__}'")
-    ssl = sys.modules.get("ssl")
-    if ssl is None:
-        return 0
-    # ssl's own methods come here through super() while no TLS session exists: before the handshake,
-    # after unwrap(), and for a listener. Then the plain bytes are what is asked for.
-    cls = getattr(ssl, "SSLSocket", None)
-    if cls is not None and isinstance(sock, cls) and getattr(sock, "_sslobj", None) is not None:
+    if speaks_tls(sock):
         raise NotImplementedError(
             "this call reads and writes the descriptor, under the TLS of an SSLSocket; "
             "call the SSLSocket's own method")
     return 0
+
+
+cdef bint speaks_tls(object sock) except -1:
+    """True for an SSLSocket that has a TLS session."""
+    cdef PyTypeObject *cls = Py_TYPE(sock)
+    if cls == stdlib.drop_in_type or cls == stdlib.stdlib_type:
+        return False
+    ssl = sys.modules.get("ssl")
+    if ssl is None:
+        return False
+    # ssl's own methods come here through super() while no TLS session exists: before the handshake,
+    # after unwrap(), and for a listener. Then the plain bytes are what is asked for.
+    found = getattr(ssl, "SSLSocket", None)
+    return (found is not None and isinstance(sock, found)
+            and getattr(sock, "_sslobj", None) is not None)
 
 
 cdef int64_t timeout_ns(object sock) except -2:

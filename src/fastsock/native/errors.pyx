@@ -10,6 +10,23 @@ class CapabilityError(OSError):
     __module__ = "fastsock"
 
 
+class DescriptorsRefusedError(OSError):
+    """A message brought more descriptors than were asked for, or than this process may open.
+
+    All of them are closed. ``data``, ``flags`` and ``address`` are what came with them, as of
+    ``recv_fds``; ``fds_refused`` is how many were seen, and the system may have closed more.
+    """
+
+    __module__ = "fastsock"
+
+    def __init__(self, code, text, data=b"", flags=0, address=None, fds_refused=0):
+        super().__init__(code, text)
+        self.data = data
+        self.flags = flags
+        self.address = address
+        self.fds_refused = fds_refused
+
+
 class StaleMessageError(RuntimeError):
     """A Message of a Batch that has received again since: its memory holds other messages."""
 

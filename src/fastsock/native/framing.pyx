@@ -26,6 +26,9 @@ cdef class Framing:
         self.check()
         if not 1 <= limit <= <Py_ssize_t>FSK_FRAME_MAX:
             raise ValueError(f"max_frame must be 1 to {FSK_FRAME_MAX}, not {limit}")
+        if self.rules.keeps_delimiter and self.rules.delimiter_size > limit:
+            raise ValueError(f"max_frame is {limit}, but each frame ends with a separator of "
+                             f"{self.rules.delimiter_size}")
         if self.rules.frame_size > limit:
             raise ValueError(f"max_frame is {limit}, but each frame has {self.rules.frame_size}")
         rules[0] = self.rules

@@ -67,6 +67,7 @@ cdef extern from "fastsock/fastsock.h" nogil:
     int fsk_control_next(const fsk_message *message, size_t *cursor, fsk_control *item)
     size_t fsk_control_space(size_t length)
     int fsk_control_put(fsk_message *message, size_t room, const fsk_control *item)
+    int fsk_control_descriptors(const fsk_message *message, int *fds, int room, int *refused)
 
     ssize_t fsk_receive(int fd, void *buffer, size_t length, int flags)
     ssize_t fsk_receive_from(int fd, void *buffer, size_t length, int flags, fsk_address *source)
@@ -227,6 +228,7 @@ cdef extern from "fastsock/fastsock.h" nogil:
         FSK_WAIT_READABLE
         FSK_WAIT_WRITABLE
 
+    int fsk_socket_close(int fd)
     int fsk_socket_accept(int fd, fsk_address *peer)
     int fsk_socket_wait(int fd, fsk_wait what, int64_t timeout_ns)
     enum:
@@ -236,6 +238,13 @@ cdef extern from "fastsock/fastsock.h" nogil:
     int fsk_socket_wait_either(int fd, int other, int64_t timeout_ns)
     int fsk_socket_is_blocking(int fd)
     int fsk_socket_receive_low_water(int fd)
+
+    struct fsk_credentials:
+        int64_t pid
+        uint32_t uid
+        uint32_t gid
+
+    int fsk_socket_peer_credentials(int fd, fsk_credentials *credentials)
     int fsk_socket_drops(int fd, uint32_t *drops)
 
     int fsk_multicast_join(int fd, const fsk_address *group, unsigned interface,
@@ -249,6 +258,7 @@ cdef extern from "fastsock/fastsock.h" nogil:
         AF_INET
         AF_INET6
         AF_UNIX
+        MSG_CMSG_CLOEXEC
         MSG_CTRUNC
         MSG_DONTWAIT
         MSG_OOB
@@ -293,6 +303,8 @@ cdef extern from "fastsock/fastsock.h" nogil:
         uint64_t offset
         size_t searched
         uint64_t missing
+        uint64_t needed
+        size_t header
 
     int fsk_framing_check(const fsk_framing *framing)
     ssize_t fsk_framing_cut(const fsk_framing *framing, fsk_cut *cut, const unsigned char *data,
@@ -356,3 +368,24 @@ cdef extern from "fastsock/fastsock.h" nogil:
     int64_t fsk_server_due(fsk_server *server)
     int fsk_server_stats(const fsk_server *server, fsk_server_stats_t *stats)
     void fsk_server_free(fsk_server *server)
+
+    struct fsk_framer:
+        pass
+
+    int fsk_framer_new(fsk_framer **framer, const fsk_framing *framing, size_t readahead)
+    void fsk_framer_free(fsk_framer *framer)
+    int fsk_framer_room(fsk_framer *framer, unsigned char **where, size_t *size)
+    void fsk_framer_put(fsk_framer *framer, size_t n)
+    int fsk_framer_feed(fsk_framer *framer, const void *data, size_t n)
+    ssize_t fsk_framer_next(fsk_framer *framer, uint64_t *offsets, uint32_t *lengths,
+                            size_t capacity)
+    ssize_t fsk_framer_cut(fsk_framer *framer, const unsigned char *data, size_t *start, size_t end,
+                           const unsigned char **base, uint64_t *offsets, uint32_t *lengths,
+                           size_t capacity)
+    const unsigned char *fsk_framer_data(const fsk_framer *framer)
+    uint64_t fsk_framer_offset(const fsk_framer *framer)
+    void fsk_framer_left(const fsk_framer *framer, const unsigned char **data, size_t *size,
+                         uint64_t *missing)
+    int fsk_framer_begun(const fsk_framer *framer, size_t *header, uint64_t *length)
+    void fsk_framer_leave(fsk_framer *framer)
+    size_t fsk_framer_take(fsk_framer *framer, void *buffer, size_t n)

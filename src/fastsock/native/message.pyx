@@ -18,15 +18,14 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF
 from libc.errno cimport EBADMSG
-from libc.string cimport memcpy, memset
-from posix.unistd cimport close
+from libc.string cimport memset
 
 from fastsock.native.address cimport from_python, to_python
 from fastsock.native.arguments cimport as_flags, pin_data
 from fastsock.native.descriptor cimport family, method_of, number, serves, timeout_ns
 from fastsock.native.interpreter cimport PySys_Audit, new_bytes, resize_bytes
 from fastsock.native.libfastsock cimport (
-    MSG_TRUNC, SCM_RIGHTS, SOL_SOCKET, fsk_address, fsk_control, fsk_control_next,
+    MSG_TRUNC, fsk_address, fsk_control, fsk_control_descriptors, fsk_control_next,
     fsk_control_put, fsk_control_space, fsk_message, fsk_receive_message, fsk_send_message, iovec,
 )
 from fastsock.native.readahead cimport receive_ahead_message
@@ -110,23 +109,6 @@ cdef ssize_t run_send_message(Operation *operation, int flags) noexcept nogil:
     return fsk_send_message(operation.fd, operation.message, operation.flags | flags)
 
 
-cdef int close_received(fsk_message *message) except -1:
-    """Close the descriptors in a message that the caller will never see."""
-    cdef size_t cursor = 0
-    cdef fsk_control item
-    cdef size_t i
-    cdef int fd
-    while True:
-        status = fsk_control_next(message, &cursor, &item)
-        if status == 0:
-            return 0
-        if item.level != SOL_SOCKET or item.type != SCM_RIGHTS:
-            continue
-        for i in range(item.length // sizeof(int)):
-            memcpy(&fd, <char *>item.data + i * sizeof(int), sizeof(int))
-            close(fd)
-
-
 cdef list controls_of(fsk_message *message):
     cdef size_t cursor = 0
     cdef fsk_control item
@@ -166,7 +148,8 @@ cdef tuple receive(object sock, fsk_message *message, size_t length, Py_ssize_t 
         try:
             return (received, controls_of(message), message.flags, to_python(&source))
         except BaseException:
-            close_received(message)
+            # Descriptors that the caller will never see.
+            fsk_control_descriptors(message, NULL, 0, NULL)
             raise
     finally:
         PyMem_Free(message.control)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+cdef object credentials_of(int fd)
