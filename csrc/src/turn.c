@@ -338,7 +338,9 @@ int fsk_server_next(struct fsk_server *server, int64_t timeout_ns, struct fsk_ba
         return -EINVAL;
     int64_t now = fski_now_ns();
     int64_t deadline = timeout_ns < INT64_MAX - now ? now + timeout_ns : INT64_MAX;
-    unsigned hurried = 0; /* passes that did not wait */
+    unsigned hurried = 0; /* passes that found something to do */
+    if (timeout_ns < 0)
+        timeout_ns = FSK_FOREVER;
     fsk_batch_clear(batch);
     batch->metadata = 0;
     fski_roster_begin_turn(&server->roster);
