@@ -118,7 +118,7 @@ format: $(VENV)/linters
 sanitize: $(VENV)/tools $(SANITIZED)/built
 	@mkdir -p build
 	$(call C_TESTS,build/c-asan,-DFASTSOCK_SANITIZE=ON)
-	$(call C_TESTS,build/c-tsan,-DFASTSOCK_THREAD_SANITIZE=ON) -R '^(ring|bell|receiver)'
+	$(call C_TESTS,build/c-tsan,-DFASTSOCK_THREAD_SANITIZE=ON) -R '^(ring|bell|receiver|server)'
 	LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
 	PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=1 \
 	$(SANITIZED)/bin/python -m pytest -q --repeats=2 tests/unit tests/property tests/stress tests/interop \

@@ -14,16 +14,18 @@
 #include "batch.h"
 #include "kernel.h"
 
-/* Adds the rows of whole frames between start and end of the arena, and keeps the rest. */
-static int cut(struct fski_connection *connection, uint32_t number,
-               const struct fski_receiving *receiving, size_t start, size_t end) {
+/* Adds the rows of whole frames in data between start, which is moved behind them, and end; offsets are
+ * those in data. Returns how many, or an error. */
+static ssize_t cut_rows(struct fski_connection *connection, uint32_t number,
+                        const struct fski_receiving *receiving, const unsigned char *data,
+                        size_t *start, size_t end) {
     struct fsk_batch *batch = receiving->batch;
     uint32_t row = batch->count;
     ssize_t frames =
-        fsk_framing_cut(receiving->framing, &connection->cut, batch->arena, &start, end,
+        fsk_framing_cut(receiving->framing, &connection->cut, data, start, end,
                         batch->offsets + row, batch->lengths + row, batch->capacity - row);
     if (frames < 0)
-        return (int)frames;
+        return frames;
     batch->count += (uint32_t)frames;
     receiving->stats->frames_received += (uint64_t)frames;
     for (; row < batch->count; row++) {
@@ -31,9 +33,19 @@ static int cut(struct fski_connection *connection, uint32_t number,
         batch->flags[row] = 0;
         batch->source[row] = number;
     }
+    connection->is_cut_short = *start < end && connection->cut.missing == 0;
+    return frames;
+}
+
+/* Adds the rows of whole frames between start and end of the arena, and keeps the rest. */
+static int cut(struct fski_connection *connection, uint32_t number,
+               const struct fski_receiving *receiving, size_t start, size_t end) {
+    struct fsk_batch *batch = receiving->batch;
+    ssize_t frames = cut_rows(connection, number, receiving, batch->arena, &start, end);
+    if (frames < 0)
+        return (int)frames;
     batch->used = start;
     fski_store_clear(&connection->input, receiving->budget);
-    connection->is_cut_short = start < end && connection->cut.missing == 0;
     if (start == end)
         return 0;
     return fski_store_append(&connection->input, batch->arena + start, end - start,
@@ -48,11 +60,24 @@ static bool has_room(const struct fsk_batch *batch, size_t size) {
 int fski_connection_go_on(struct fski_connection *connection, uint32_t number,
                           const struct fski_receiving *receiving) {
     struct fsk_batch *batch = receiving->batch;
-    size_t held = fski_store_size(&connection->input);
+    struct fski_store *input = &connection->input;
+    size_t held = fski_store_size(input);
     if (!has_room(batch, held))
         return -ENOSPC;
-    memcpy(batch->arena + batch->used, connection->input.data + connection->input.start, held);
-    return cut(connection, number, receiving, batch->used, batch->used + held);
+    /* Only what is cut is copied: of many short frames a batch of few rows takes few at a time. */
+    size_t start = input->start, used = batch->used;
+    ssize_t frames = cut_rows(connection, number, receiving, input->data, &start, input->end);
+    if (frames < 0)
+        return (int)frames;
+    memcpy(batch->arena + used, input->data + input->start, start - input->start);
+    for (uint32_t row = batch->count - (uint32_t)frames; row < batch->count; row++)
+        batch->offsets[row] = used + (batch->offsets[row] - input->start);
+    batch->used = used + (start - input->start);
+    fski_store_skip(input, start - input->start, receiving->budget);
+    /* What waits for its peer then may be little, in the memory of a long frame. */
+    if (!connection->is_cut_short)
+        fski_store_fit(input, receiving->budget);
+    return 0;
 }
 
 /* Whether the bytes that are held have a whole frame, or an error; else how much they lack is known. */
@@ -89,6 +114,7 @@ static ssize_t receive_behind(struct fski_connection *connection, uint32_t numbe
     if (received <= 0)
         return received;
     input->end += (size_t)received;
+    receiving->stats->bytes_received += (uint64_t)received;
     if (!holds_whole(connection, receiving->framing))
         return received;
     int result = fski_connection_go_on(connection, number, receiving);
@@ -108,6 +134,7 @@ static ssize_t receive_into_batch(struct fski_connection *connection, uint32_t n
         fski_recv(connection->fd, behind, room < FSKI_TURN ? room : FSKI_TURN, MSG_DONTWAIT);
     if (received <= 0)
         return received;
+    receiving->stats->bytes_received += (uint64_t)received;
     if (held > 0)
         memcpy(batch->arena + start, connection->input.data + connection->input.start, held);
     int result = cut(connection, number, receiving, start, start + held + (size_t)received);
@@ -117,11 +144,8 @@ static ssize_t receive_into_batch(struct fski_connection *connection, uint32_t n
 ssize_t fski_connection_receive(struct fski_connection *connection, uint32_t number,
                                 const struct fski_receiving *receiving) {
     bool is_long = fski_store_size(&connection->input) >= FSKI_LEAST_TURN;
-    ssize_t received = is_long ? receive_behind(connection, number, receiving)
-                               : receive_into_batch(connection, number, receiving);
-    if (received > 0)
-        receiving->stats->bytes_received += (uint64_t)received;
-    return received;
+    return is_long ? receive_behind(connection, number, receiving)
+                   : receive_into_batch(connection, number, receiving);
 }
 
 int fski_connection_queue(struct fski_connection *connection, const struct fsk_framing *framing,
@@ -140,7 +164,7 @@ int fski_connection_send(struct fski_connection *connection, struct fski_budget 
     struct fski_store *output = &connection->output;
     while (fski_store_size(output) > 0) {
         ssize_t sent = fski_send(connection->fd, output->data + output->start,
-                                 fski_store_size(output), MSG_DONTWAIT | MSG_NOSIGNAL);
+                                 fski_store_size(output), MSG_DONTWAIT | FSKI_MSG_NOSIGNAL);
         if (sent < 0)
             return (int)sent;
         stats->bytes_sent += (uint64_t)sent;

@@ -19,7 +19,7 @@ enum { FSKI_TURN = 65536, FSKI_LEAST_TURN = 4096 };
 /* Connections for which something is to be done. */
 enum fski_list {
     FSKI_DUE,       /* output to send, or an end to come to */
-    FSKI_CUT_SHORT, /* is_cut_short */
+    FSKI_CUT_SHORT, /* is_cut_short, or is_broken */
     FSKI_LISTS,
 };
 
@@ -29,11 +29,12 @@ struct fski_connection {
     unsigned events;     /* that are waited for */
     bool has_ended;      /* the peer sends nothing more */
     bool is_closing;     /* nothing is received any more; it ends when the output has gone */
+    bool is_broken;      /* nothing can be sent; it ends when all that has arrived is received */
     bool
         is_cut_short; /* input may hold whole frames, or an error, that the batch had no room for */
     bool is_told;     /* that it has ended */
     bool is_listed[FSKI_LISTS];
-    enum fsk_close_reason reason; /* of is_closing, or has_ended */
+    enum fsk_close_reason reason; /* of is_closing, is_broken, or has_ended */
     struct fsk_cut cut;
     struct fski_store input;  /* of an unfinished frame */
     struct fski_store output; /* frames as they are in the stream */

@@ -86,6 +86,13 @@ static inline ssize_t fski_sendmsg(int fd, const struct msghdr *header, int flag
     return fski_result(sendmsg(fd, header, flags));
 }
 
+/* Where it is missing a process that does not ignore SIGPIPE gets it. */
+#ifdef MSG_NOSIGNAL
+#define FSKI_MSG_NOSIGNAL MSG_NOSIGNAL
+#else
+#define FSKI_MSG_NOSIGNAL 0
+#endif
+
 static inline int fski_accept(int fd, struct sockaddr *peer, socklen_t *peer_length) {
     return (int)fski_result(accept(fd, peer, peer_length));
 }

@@ -143,6 +143,16 @@ void fski_roster_enlist(struct fski_roster *roster, enum fski_list list, uint32_
     queue->last = number;
 }
 
+void fski_roster_put_back(struct fski_roster *roster, enum fski_list list, uint32_t number) {
+    struct fski_connection *connection = fski_roster_get(roster, number);
+    struct fski_queue *queue = &roster->lists[list];
+    connection->is_listed[list] = true;
+    connection->next[list] = queue->first;
+    if (queue->first == FSKI_NOBODY)
+        queue->last = number;
+    queue->first = number;
+}
+
 uint32_t fski_roster_take(struct fski_roster *roster, enum fski_list list) {
     struct fski_queue *queue = &roster->lists[list];
     while (queue->first != FSKI_NOBODY) {

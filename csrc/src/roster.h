@@ -61,6 +61,9 @@ void fski_roster_begin_turn(struct fski_roster *roster);
 /* At the end of a list; once in each. */
 void fski_roster_enlist(struct fski_roster *roster, enum fski_list list, uint32_t number);
 
+/* At the start of a list again, which it has just left. */
+void fski_roster_put_back(struct fski_roster *roster, enum fski_list list, uint32_t number);
+
 /* The first of a list that has not ended, which leaves it, or FSKI_NOBODY. */
 uint32_t fski_roster_take(struct fski_roster *roster, enum fski_list list);
 

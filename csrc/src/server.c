@@ -17,6 +17,9 @@
 #include "engine.h"
 #include "kernel.h"
 
+/* A hundred years, so that a time and a timeout can be added; more is none. */
+#define LONGEST_IDLE_NS (INT64_C(36525) * 86400 * 1000000000)
+
 int fski_server_set_accepting(struct fsk_server *server, bool is_accepting) {
     if (server->listener < 0 || is_accepting == server->is_accepting)
         return 0;
@@ -36,21 +39,28 @@ static int check_options(const struct fsk_server_options *options) {
     return is_right ? fsk_framing_check(&options->framing) : -EINVAL;
 }
 
+static int check_listener(int listener) {
+    int is_listening = 0, type = 0;
+    int result = fsk_socket_option(listener, SOL_SOCKET, SO_ACCEPTCONN, &is_listening);
+    if (result == 0)
+        result = fsk_socket_option(listener, SOL_SOCKET, SO_TYPE, &type);
+    return result < 0 || (is_listening && type == SOCK_STREAM) ? result : -EINVAL;
+}
+
 int fsk_server_open(struct fsk_server **server, int listener,
                     const struct fsk_server_options *options) {
     *server = NULL;
     int result = check_options(options);
-    int is_listening = 0;
     if (result == 0)
-        result = fsk_socket_option(listener, SOL_SOCKET, SO_ACCEPTCONN, &is_listening);
-    if (result == 0 && !is_listening)
-        result = -EINVAL;
+        result = check_listener(listener);
     if (result < 0)
         return result;
     struct fsk_server *made = calloc(1, sizeof *made);
     if (made == NULL)
         return -ENOMEM;
     made->options = *options;
+    if (options->idle_timeout_ns > LONGEST_IDLE_NS)
+        made->options.idle_timeout_ns = FSK_FOREVER;
     made->budget.limit = options->memory;
     made->owner = getpid();
     made->listener = listener;
@@ -115,12 +125,14 @@ void fski_server_end(struct fsk_server *server, uint32_t number, enum fsk_close_
     server->stats.bytes_unfinished += unfinished;
     server->stats.closed[reason]++;
     fski_store_clear(&connection->input, &server->budget);
-    fski_engine()->watch(&server->poller, connection->fd, connection->events, FSKI_UNWATCHED, 0);
+    if (connection->events != FSKI_UNWATCHED)
+        fski_engine()->watch(&server->poller, connection->fd, connection->events, FSKI_UNWATCHED,
+                             0);
     if (reason == FSK_CLOSE_LOCAL)
         fski_connection_hang_up(connection);
     fski_close(connection->fd);
     fski_roster_remove(&server->roster, number, reason, (uint32_t)unfinished);
-    if (!server->is_accepting && server->failure == 0)
+    if (!server->is_accepting && server->listener >= 0 && server->failure == 0)
         server->accept_again_ns = 0;
 }
 
@@ -145,9 +157,11 @@ void fski_server_send_output(struct fsk_server *server, uint32_t number) {
     int result = fski_connection_send(connection, &server->budget, &server->stats);
     if (result < 0 && result != -EAGAIN && result != -EINTR) {
         drop_output(server, connection);
-        /* It stands for as long as frames of it are to be delivered. */
-        connection->is_closing = true;
+        /* It stands for as long as frames of it are to be delivered, and received: a peer that sends
+         * and goes, without a look at the answers, has sent nonetheless. */
+        connection->is_broken = true;
         connection->reason = FSK_CLOSE_RESET;
+        fski_roster_enlist(&server->roster, FSKI_CUT_SHORT, number);
     }
     bool is_received = !connection->has_ended && !connection->is_closing;
     bool is_full = fski_store_size(&connection->output) > 0;
@@ -172,6 +186,11 @@ static int refuse(struct fsk_server *server, uint32_t number, int result) {
     return -EPIPE;
 }
 
+static bool takes_output(const struct fski_connection *connection) {
+    return connection != NULL && connection->fd >= 0 && !connection->is_closing &&
+           !connection->is_broken;
+}
+
 int fsk_server_send(struct fsk_server *server, uint32_t connection, const void *data,
                     size_t length) {
     const struct fsk_framing *framing = &server->options.framing;
@@ -183,13 +202,13 @@ int fsk_server_send(struct fsk_server *server, uint32_t connection, const void *
     size_t size = fsk_framing_encoded_size(framing, length);
     if (size > most)
         return -EMSGSIZE;
-    if (to == NULL || to->is_closing)
+    if (!takes_output(to))
         return -EPIPE;
     if (fski_store_size(&to->output) > most - size) {
         if (server->owner != getpid())
             return -ECHILD;
         fski_server_send_output(server, connection);
-        if (to->fd < 0 || to->is_closing)
+        if (!takes_output(to))
             return -EPIPE;
         if (fski_store_size(&to->output) > most - size)
             return refuse(server, connection, -EAGAIN);
@@ -197,7 +216,7 @@ int fsk_server_send(struct fsk_server *server, uint32_t connection, const void *
     result = fski_connection_queue(to, framing, data, length, size, &server->budget);
     if (result == -ENOBUFS) {
         result = fsk_server_flush(server);
-        if (result == 0 && (to->fd < 0 || to->is_closing))
+        if (result == 0 && !takes_output(to))
             return -EPIPE;
         if (result == 0)
             result = fski_connection_queue(to, framing, data, length, size, &server->budget);
@@ -283,7 +302,7 @@ static int64_t earlier(int64_t one_ns, int64_t other_ns) {
 int64_t fski_server_due(const struct fsk_server *server, int64_t now_ns) {
     int64_t due = server->accept_again_ns;
     uint32_t oldest = server->roster.by_age.first;
-    if (atomic_load(&server->is_stopping))
+    if (atomic_load(&server->is_stopping) && atomic_load(&server->stop_at_ns) < INT64_MAX)
         due = earlier(due, atomic_load(&server->stop_at_ns));
     if (server->options.idle_timeout_ns != FSK_FOREVER && oldest != FSKI_NOBODY)
         due = earlier(due,
@@ -295,7 +314,8 @@ int64_t fsk_server_due(struct fsk_server *server) {
     const struct fski_roster *roster = &server->roster;
     bool is_now = roster->lists[FSKI_DUE].first != FSKI_NOBODY ||
                   roster->lists[FSKI_CUT_SHORT].first != FSKI_NOBODY ||
-                  roster->closed_count > roster->told_count || server->failure < 0;
+                  roster->closed_count > roster->told_count ||
+                  (server->failure < 0 && server->listener >= 0);
     return is_now ? 0 : fski_server_due(server, fski_now_ns());
 }
 
@@ -325,12 +345,16 @@ int fsk_server_stats(const struct fsk_server *server, struct fsk_server_stats *s
 void fsk_server_free(struct fsk_server *server) {
     if (server == NULL)
         return;
+    bool is_own = server->owner == getpid();
     for (uint32_t number = 0; number < server->roster.numbers; number++) {
         struct fski_connection *connection = fski_server_get(server, number);
         if (connection->fd < 0)
             continue;
         fski_store_clear(&connection->input, &server->budget);
-        fski_store_clear(&connection->output, &server->budget);
+        if (is_own)
+            drop_output(server, connection); /* a child would reset what is the parent's */
+        else
+            fski_store_clear(&connection->output, &server->budget);
         fski_close(connection->fd);
     }
     if (server->listener >= 0)

@@ -97,6 +97,18 @@ void fski_store_skip(struct fski_store *store, size_t length, struct fski_budget
         fski_store_clear(store, budget);
 }
 
+void fski_store_fit(struct fski_store *store, struct fski_budget *budget) {
+    size_t size = fski_store_size(store);
+    size_t capacity = 2 * size > LEAST ? 2 * size : LEAST;
+    unsigned char *fitting = store->capacity > capacity ? allocate(capacity, budget) : NULL;
+    if (fitting == NULL)
+        return;
+    memcpy(fitting, store->data + store->start, size);
+    release(store->data, store->capacity, budget);
+    budget->used -= store->capacity - capacity;
+    *store = (struct fski_store){.data = fitting, .end = size, .capacity = capacity};
+}
+
 void fski_store_clear(struct fski_store *store, struct fski_budget *budget) {
     if (store->capacity == 0)
         return;

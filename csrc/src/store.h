@@ -37,6 +37,9 @@ int fski_store_append(struct fski_store *store, const void *bytes, size_t length
 /* Take bytes off the front. */
 void fski_store_skip(struct fski_store *store, size_t length, struct fski_budget *budget);
 
+/* Have memory for no more than twice what is in it, if that can be had. */
+void fski_store_fit(struct fski_store *store, struct fski_budget *budget);
+
 /* Empty it, and give the memory back. */
 void fski_store_clear(struct fski_store *store, struct fski_budget *budget);
 

@@ -29,20 +29,21 @@ enum {
     ACCEPT_PAUSE_NS = 100000000,
     MOST_BACKLOG = 65536, /* net.core.somaxconn is mostly 4096 */
     MOST_HURRIED = 4,
+    MOST_PASSES = 64, /* at most a second's work: each handles 256 connections, 64 KiB of each */
 };
 
 /* What a receive, or the cutting of what was received, has come to. */
 static void handle(struct fsk_server *server, uint32_t number, ssize_t result, bool has_begun,
                    uint64_t frames_before, int64_t now_ns) {
     struct fski_connection *connection = fski_server_get(server, number);
-    if (result == -EAGAIN || result == -EINTR || result == -ENOSPC)
+    if (result == -EINTR || result == -ENOSPC || (result == -EAGAIN && !connection->is_broken))
         return;
-    if (result == 0) {
+    if (result == 0 && !connection->is_broken) {
         connection->has_ended = true;
         connection->reason = FSK_CLOSE_EOF;
         fski_server_set_events(server, number, connection->events & FSKI_WRITABLE);
         fski_roster_enlist(&server->roster, FSKI_DUE, number);
-    } else if (result < 0) {
+    } else if (result <= 0) {
         fski_server_end(server, number,
                         result == -EMSGSIZE || result == -EBADMSG ? FSK_CLOSE_OVERSIZE
                         : result == -ENOBUFS || result == -ENOMEM ? FSK_CLOSE_MEMORY
@@ -55,7 +56,33 @@ static void handle(struct fsk_server *server, uint32_t number, ssize_t result, b
     }
 }
 
-/* Frames for which the batch before had no room. False: this one has none either. */
+/* False: the batch has no room, and nothing was done. */
+static bool go_on_with(struct fsk_server *server, uint32_t number,
+                       const struct fski_receiving *receiving, int64_t now_ns) {
+    struct fski_connection *connection = fski_server_get(server, number);
+    uint64_t frames = server->stats.frames_received;
+    bool was_cut_short = connection->is_cut_short;
+    ssize_t result;
+    if (was_cut_short)
+        result = fski_connection_go_on(connection, number, receiving);
+    else if (connection->is_broken && !connection->is_closing)
+        result = fski_connection_receive(connection, number, receiving);
+    else
+        return true; /* they are no longer wanted */
+    if (was_cut_short && result == 0)
+        result = 1; /* it is not the end of the stream */
+    handle(server, number, result, false, frames, now_ns);
+    if (result == -ENOSPC)
+        return false;
+    if (connection->fd >= 0)
+        fski_server_come_to_end(server, number);
+    if (connection->fd >= 0 && connection->is_broken)
+        fski_roster_enlist(&server->roster, FSKI_CUT_SHORT, number);
+    return true;
+}
+
+/* Frames for which the batch before had no room, and what has arrived from those that are broken. False:
+ * the batch is full. */
 static bool go_on(struct fsk_server *server, const struct fski_receiving *receiving,
                   int64_t now_ns) {
     /* Those that have more still come to the end of the list, and are not to be met again. */
@@ -63,17 +90,10 @@ static bool go_on(struct fsk_server *server, const struct fski_receiving *receiv
     uint32_t number = FSKI_NOBODY;
     while (number != last &&
            (number = fski_roster_take(&server->roster, FSKI_CUT_SHORT)) != FSKI_NOBODY) {
-        uint64_t frames = server->stats.frames_received;
-        if (!fski_server_get(server, number)->is_cut_short)
-            continue; /* they are no longer wanted */
-        int result = fski_connection_go_on(fski_server_get(server, number), number, receiving);
-        if (result == -ENOSPC) {
-            fski_roster_enlist(&server->roster, FSKI_CUT_SHORT, number);
+        if (!go_on_with(server, number, receiving, now_ns)) {
+            fski_roster_put_back(&server->roster, FSKI_CUT_SHORT, number);
             return false;
         }
-        handle(server, number, result < 0 ? result : 1, false, frames, now_ns);
-        if (result >= 0)
-            fski_server_come_to_end(server, number);
     }
     return true;
 }
@@ -99,16 +119,19 @@ static bool take_in(struct fsk_server *server, int fd, const struct fsk_address 
     struct fski_connection *connection = fski_server_get(server, number);
     if (peer->length > 0 && peer->length <= sizeof connection->peer)
         memcpy(&connection->peer, &peer->name, peer->length);
-    connection->events = FSKI_READABLE;
+    connection->events = FSKI_UNWATCHED;
     server->stats.accepted++;
     if (fski_engine()->watch(&server->poller, fd, FSKI_UNWATCHED, FSKI_READABLE,
-                             fski_server_token(server, number)) < 0)
+                             fski_server_token(server, number)) == 0)
+        connection->events = FSKI_READABLE;
+    else
         fski_server_end(server, number, FSK_CLOSE_MEMORY);
     return true;
 }
 
 static void accept_connections(struct fsk_server *server, unsigned count, int64_t now_ns) {
     struct fsk_address peer;
+    unsigned most = count, failed = 0;
     while (count-- > 0) {
         if (server->roster.open >= server->options.max_connections) {
             pause_accepting(server, FSK_FOREVER);
@@ -117,11 +140,13 @@ static void accept_connections(struct fsk_server *server, unsigned count, int64_
         peer.length = sizeof peer.name;
         peer.name.any.sa_family = AF_UNSPEC;
         int fd = fski_engine()->accept(server->listener, &peer.name.any, &peer.length);
-        if (is_passing(fd))
+        if (is_passing(fd) && ++failed < most)
             continue;
         if (fd == -EAGAIN)
             return;
-        bool is_short = fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM;
+        /* A sandbox refuses for ever what a firewall refuses now and then. */
+        bool is_short =
+            fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM || is_passing(fd);
         if (fd < 0 && !is_short) {
             server->failure = fd;
             pause_accepting(server, FSK_FOREVER);
@@ -265,23 +290,17 @@ static int poll_once(struct fsk_server *server, const struct fski_receiving *rec
     return found;
 }
 
-/* What a server that was stopped does instead of waiting. */
-static void wind_up(struct fsk_server *server, const struct fski_receiving *receiving,
-                    int64_t now_ns) {
+/* What a server that was stopped does before it waits. Returns the number of those that were ready, all of
+ * which are to be looked at first, or -errno. */
+static int wind_up(struct fsk_server *server, const struct fski_receiving *receiving,
+                   int64_t now_ns) {
     if (server->listener >= 0)
         close_listener(server, now_ns);
-    if (now_ns >= atomic_load(&server->stop_at_ns)) {
-        end_all(server, true);
-        return;
-    }
-    /* Who has nothing on its way to us may go; that the bell was rung says nothing of that. */
-    fski_bell_silence(&server->bell);
-    for (int i = 0; i < MOST_HURRIED && receiving->batch->count == 0; i++) {
-        if (poll_once(server, receiving, 0) == 0) {
-            end_all(server, false);
-            return;
-        }
-    }
+    bool is_over = now_ns >= atomic_load(&server->stop_at_ns);
+    int found = is_over ? 0 : poll_once(server, receiving, 0);
+    if (found == 0 && (is_over || receiving->batch->count == 0))
+        end_all(server, is_over);
+    return found;
 }
 
 /* One pass: everything that can be done, waiting for at most timeout_ns if there is nothing. */
@@ -292,12 +311,12 @@ static int pass(struct fsk_server *server, const struct fski_receiving *receivin
     bool has_room = go_on(server, receiving, now);
     end_idle(server, receiving, now);
     resume_accepting(server, now);
-    if (atomic_load(&server->is_stopping))
-        wind_up(server, receiving, now);
-    if (!has_room)
-        return 0;
+    int found = atomic_load(&server->is_stopping) ? wind_up(server, receiving, now) : 0;
+    if (!has_room || found != 0)
+        return found;
     bool is_over = atomic_load(&server->is_stopping) && server->roster.open == 0;
-    if (has_news(server, receiving->batch) || is_over)
+    bool has_failed = server->failure < 0 && server->listener >= 0;
+    if (has_news(server, receiving->batch) || is_over || has_failed)
         timeout_ns = 0;
     return poll_once(server, receiving, shorter(timeout_ns, fski_server_due(server, now)));
 }
@@ -317,8 +336,11 @@ int fsk_server_next(struct fsk_server *server, int64_t timeout_ns, struct fsk_ba
         return -ECHILD;
     if (fski_batch_of(batch)->arena_size < fsk_server_arena(receiving.framing))
         return -EINVAL;
-    int64_t deadline = timeout_ns > 0 ? fski_now_ns() + timeout_ns : 0;
-    unsigned hurried = 0; /* passes that did not wait */
+    int64_t now = fski_now_ns();
+    int64_t deadline = timeout_ns < INT64_MAX - now ? now + timeout_ns : INT64_MAX;
+    unsigned hurried = 0; /* passes that found something to do */
+    if (timeout_ns < 0)
+        timeout_ns = FSK_FOREVER;
     fsk_batch_clear(batch);
     batch->metadata = 0;
     fski_roster_begin_turn(&server->roster);
@@ -335,8 +357,12 @@ int fsk_server_next(struct fsk_server *server, int64_t timeout_ns, struct fsk_ba
         if (atomic_load(&server->is_stopping) && server->roster.open == 0)
             return told(server, 0);
         /* What was found may be but a part of a frame; more is looked for a few times. */
-        if (timeout_ns == 0 && (result == 0 || ++hurried == MOST_HURRIED))
+        hurried += result > 0;
+        if (timeout_ns == 0 && (result == 0 || hurried >= MOST_HURRIED))
             return told(server, -EAGAIN);
+        /* A signal does not end a wait that finds something: the caller is to look for one. */
+        if (hurried >= MOST_PASSES)
+            return told(server, -EINTR);
         if (timeout_ns > 0) {
             timeout_ns = deadline - fski_now_ns();
             if (timeout_ns < 0)

@@ -20,15 +20,16 @@ extern "C" {
  * the call that told of the old one's end has been followed by another fsk_server_next.
  *
  * One thread at a time, but fsk_server_stop and fsk_server_interrupt, which any thread may call. After
- * fork(2) it belongs to the process that opened it: in the child every call gives -ECHILD, but that
- * fsk_server_free lets go of the child's descriptors and memory.
+ * fork(2) it belongs to the process that opened it: in the child every call that would do something gives
+ * -ECHILD, but that fsk_server_free lets go of the child's descriptors and memory. (fsk_server_send may
+ * queue what nobody will send.)
  */
 struct fsk_server;
 
 /* Why a connection ended. */
 enum fsk_close_reason {
     FSK_CLOSE_EOF,      /* the peer sent all it had to; what was queued for it went out */
-    FSK_CLOSE_RESET,    /* the peer or the network broke it */
+    FSK_CLOSE_RESET,    /* the peer or the network broke it; what had arrived is given first */
     FSK_CLOSE_IDLE,     /* idle_timeout_ns passed */
     FSK_CLOSE_OVERSIZE, /* a frame longer than max_frame, or a header that is no length */
     FSK_CLOSE_SLOW,     /* what was queued for it came to more than max_pending, or memory */
@@ -44,7 +45,7 @@ struct fsk_server_options {
     size_t max_pending;         /* bytes queued for one connection */
     uint32_t max_connections;   /* more wait in the listener's backlog */
     int64_t idle_timeout_ns;    /* FSK_FOREVER: none. Since the last whole frame while one is
-                                   unfinished, then since the last byte */
+                                   unfinished, then since the last byte. A hundred years or more: none */
     bool closes_slow; /* a send beyond max_pending or memory ends the connection; else it fails */
 };
 
@@ -55,7 +56,7 @@ struct fsk_server_options {
  *   listener  in   the server's to close if this succeeds. It is made non-blocking
  *   options   in   copied
  *
- * Returns 0, -EINVAL (options, or it does not listen), -ENOMEM, -EMFILE, -ENFILE, or other as epoll_ctl(2).
+ * Returns 0, -EINVAL (options, or it does not listen for streams), -ENOMEM, -EMFILE, -ENFILE, or other as epoll_ctl(2).
  */
 FSK_API int fsk_server_open(struct fsk_server **server, int listener,
                             const struct fsk_server_options *options);
@@ -65,7 +66,7 @@ FSK_API size_t fsk_server_arena(const struct fsk_framing *framing);
 
 /*
  * Send what is queued, wait until something has happened, and take it. A connection gets 64 KiB a
- * turn at most, so that none keeps the others waiting.
+ * turn at most, or what the kernel has of one long frame, so that none keeps the others waiting.
  *
  *   timeout_ns  in   nanoseconds; 0 does not wait, FSK_FOREVER waits
  *   batch       out  a row for each frame; its column source is the number of the connection. It has
@@ -74,10 +75,12 @@ FSK_API size_t fsk_server_arena(const struct fsk_framing *framing);
  * Returns 1 when there are frames, or something to tell by fsk_server_opened and fsk_server_closed, 0
  * when the server was stopped and all has been told, or
  *   -EAGAIN  nothing happened in time
- *   -EINTR   a signal came, or fsk_server_interrupt
+ *   -EINTR   a signal came, or fsk_server_interrupt; or much has arrived and no frame is whole yet, so
+ *            that the caller can look for signals. Nothing is lost: call again
  *   -EINVAL  the batch is too small (fsk_server_arena)
  *   -ECHILD  another process opened it
- *   other    poll(2)
+ *   other    poll(2); or accept(2): nobody can be accepted any more, which each call with nothing else
+ *            to give tells at once, until fsk_server_stop
  */
 FSK_API int fsk_server_next(struct fsk_server *server, int64_t timeout_ns, struct fsk_batch *batch);
 
@@ -137,8 +140,8 @@ FSK_API void fsk_server_stop(struct fsk_server *server, int64_t drain_ns);
 FSK_API void fsk_server_interrupt(struct fsk_server *server);
 
 /*
- * A descriptor that is readable when fsk_server_next has something to do, but for what is only due
- * later (fsk_server_due); not to be read. Borrowed until fsk_server_free. Returns the descriptor, or
+ * A descriptor that is readable when fsk_server_next has something to do, but for what fsk_server_due
+ * tells, which is to be asked before each wait; not to be read. Borrowed until fsk_server_free. Returns the descriptor, or
  * -EOPNOTSUPP: the portable engine has none.
  */
 FSK_API int fsk_server_fd(struct fsk_server *server);
@@ -158,7 +161,7 @@ struct fsk_server_stats {
     uint64_t bytes_sent;
     uint64_t bytes_unsent;     /* that were queued when their connection ended */
     uint64_t bytes_unfinished; /* of frames that the end of their connection cut off */
-    uint64_t accept_pauses;    /* no descriptor was left (EMFILE, ENFILE), or no memory */
+    uint64_t accept_pauses;    /* no descriptor was left (EMFILE, ENFILE), no memory, or leave */
     uint64_t memory;           /* bytes of unfinished frames and queued output now */
     uint64_t memory_peak;
 };
