@@ -56,7 +56,8 @@ struct fsk_server_options {
  *   listener  in   the server's to close if this succeeds. It is made non-blocking
  *   options   in   copied
  *
- * Returns 0, -EINVAL (options, or it does not listen for streams), -ENOMEM, -EMFILE, -ENFILE, or other as epoll_ctl(2).
+ * Returns 0, -EINVAL (options, or it does not listen for streams), -ENOMEM, -EMFILE, -ENFILE, or other as
+ * epoll_ctl(2).
  */
 FSK_API int fsk_server_open(struct fsk_server **server, int listener,
                             const struct fsk_server_options *options);
@@ -141,8 +142,8 @@ FSK_API void fsk_server_interrupt(struct fsk_server *server);
 
 /*
  * A descriptor that is readable when fsk_server_next has something to do, but for what fsk_server_due
- * tells, which is to be asked before each wait; not to be read. Borrowed until fsk_server_free. Returns the descriptor, or
- * -EOPNOTSUPP: the portable engine has none.
+ * tells, which is to be asked before each wait; not to be read. Borrowed until fsk_server_free. Returns
+ * the descriptor, or -EOPNOTSUPP: the portable engine has none.
  */
 FSK_API int fsk_server_fd(struct fsk_server *server);
 
