@@ -170,8 +170,8 @@ struct fsk_server_stats {
 /* Returns 0, -EINVAL or -ECHILD. */
 FSK_API int fsk_server_stats(const struct fsk_server *server, struct fsk_server_stats *stats);
 
-/* Close every connection and the listener without sending what is queued, and free all. NULL is
- * allowed. */
+/* Close every connection and the listener without sending what is queued, and free all. A TCP peer for
+ * whom something was queued gets a reset: it must not take what it has for all. NULL is allowed. */
 FSK_API void fsk_server_free(struct fsk_server *server);
 
 #ifdef __cplusplus
