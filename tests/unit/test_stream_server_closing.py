@@ -317,15 +317,20 @@ def test_frame_that_no_memory_is_left_for_ends_its_connection(serve, join, in_th
 
 def test_server_close_drops_what_is_queued_and_ends_all(serve, join):
     server = serve()
-    sock = join(server)
-    connection = Story(server).until_open()
+    lacking, served = join(server), join(server)
+    story = Story(server)
+    story.until_open(2)
+    by_peer = {connection.peer: connection for connection in story.opened}
+    connection = by_peer[lacking.getsockname()]
     connection.send(b"never sent")
     server.close()
     server.close()
     assert server.closed
     assert connection.closed
     assert connection.send(b"late") is False
-    assert receive_all(sock) == b""
+    with pytest.raises(ConnectionResetError):
+        receive_all(lacking)
+    assert receive_all(served) == b""
     with pytest.raises(ConnectionRefusedError):
         join(server)
 
