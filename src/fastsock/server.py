@@ -153,6 +153,12 @@ class StreamServer(_native.Server):
         Iteration goes on for at most ``drain`` seconds: as long as a connection has a frame
         unfinished or output queued. Those with neither are closed at once, the others then. The
         listener is closed by the thread that takes the batches. Any thread, and signal handlers.
+
+        Who had connected by then is accepted first. A client must still be ready to ask again: its
+        connection is ended without an answer when its frame was not there yet, and reset when it
+        was made between the last accept and the close of the listener. The kernel gives the latter
+        to another listener of the port (``reuse_port``) if net.ipv4.tcp_migrate_req is 1 (Linux
+        5.14).
         """
         if not 0 <= drain <= 9e9:
             raise ValueError(f"drain must be at least 0 seconds, not {drain}")

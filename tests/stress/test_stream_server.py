@@ -226,8 +226,8 @@ def test_workers_of_one_port_all_get_connections(workers):
 def test_restart_of_a_worker_under_load_refuses_nobody(repeats, workers, in_thread):
     """What had connected when it stopped is served; the others of the port get what comes.
 
-    A connection that is made between the last accept and the close of the listener is reset:
-    net.ipv4.tcp_migrate_req=1 (Linux 5.14) would give it to another worker.
+    A connection whose question had not come yet is ended, and one that is made between the last
+    accept and the close of the listener is reset: `StreamServer.stop` tells.
     """
     port, started = workers
     outcomes = {"answered": 0}
@@ -254,7 +254,7 @@ def test_restart_of_a_worker_under_load_refuses_nobody(repeats, workers, in_thre
             outcomes[outcome] = outcomes.get(outcome, 0) + count
     assert outcomes.get("refused", 0) == 0, outcomes
     assert outcomes["answered"] >= 10, outcomes
-    # At most one for each loader and restart can fall between the last accept and the close.
+    # A loader has one connection at a time, and so at most one for each restart.
     assert outcomes.get("reset", 0) + outcomes.get("ended", 0) <= 3 * rounds, outcomes
 
 
