@@ -28,7 +28,7 @@ def talk(server, people):
             people.add(connection)
         for connection, line in batch:
             for other in people - {connection}:
-                other.send(connection.context + b": " + line)
+                other.send((connection.context + b": " + line)[:4096])  # max_frame
         for connection, _ in batch.closed:
             people.discard(connection)
 

@@ -29,6 +29,7 @@ struct fski_connection {
     unsigned events;     /* that are waited for */
     bool has_ended;      /* the peer sends nothing more */
     bool is_closing;     /* nothing is received any more; it ends when the output has gone */
+    bool is_reset;       /* its close resets the connection */
     bool is_broken;      /* nothing can be sent; it ends when all that has arrived is received */
     bool
         is_cut_short; /* input may hold whole frames, or an error, that the batch had no room for */

@@ -104,9 +104,10 @@ void fski_server_set_events(struct fsk_server *server, uint32_t number, unsigned
 }
 
 /* The peer must not take what it has for all there was. Unix sockets have no such end. */
-static void end_with_reset(const struct fski_connection *connection) {
+static void end_with_reset(struct fski_connection *connection) {
     const struct linger at_once = {.l_onoff = 1};
     fski_setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    connection->is_reset = true;
 }
 
 /* What is queued will not be sent any more. */
@@ -128,7 +129,7 @@ void fski_server_end(struct fsk_server *server, uint32_t number, enum fsk_close_
     if (connection->events != FSKI_UNWATCHED)
         fski_engine()->watch(&server->poller, connection->fd, connection->events, FSKI_UNWATCHED,
                              0);
-    if (reason == FSK_CLOSE_LOCAL)
+    if (reason == FSK_CLOSE_LOCAL && !connection->is_reset)
         fski_connection_hang_up(connection);
     fski_close(connection->fd);
     fski_roster_remove(&server->roster, number, reason, (uint32_t)unfinished);
@@ -143,13 +144,20 @@ void fski_server_come_to_end(struct fsk_server *server, uint32_t number) {
         fski_server_end(server, number, connection->reason);
 }
 
+/* The next turn sends, or ends. Who waits for that by the descriptor is to be told. */
+static void make_due(struct fsk_server *server, uint32_t number) {
+    if (server->is_watched && server->roster.lists[FSKI_DUE].first == FSKI_NOBODY)
+        fski_bell_ring(&server->bell, true);
+    fski_roster_enlist(&server->roster, FSKI_DUE, number);
+}
+
 /* Nothing more is received, or sent but what is queued. */
 static void begin_end(struct fsk_server *server, uint32_t number, enum fsk_close_reason reason) {
     struct fski_connection *connection = fski_server_get(server, number);
     connection->is_closing = true;
     connection->reason = reason;
     fski_server_set_events(server, number, connection->events & FSKI_WRITABLE);
-    fski_roster_enlist(&server->roster, FSKI_DUE, number);
+    make_due(server, number);
 }
 
 void fski_server_send_output(struct fsk_server *server, uint32_t number) {
@@ -167,13 +175,14 @@ void fski_server_send_output(struct fsk_server *server, uint32_t number) {
     bool is_full = fski_store_size(&connection->output) > 0;
     fski_server_set_events(server, number,
                            (is_received ? FSKI_READABLE : 0) | (is_full ? FSKI_WRITABLE : 0));
-    fski_server_come_to_end(server, number);
 }
 
 void fski_server_send_due(struct fsk_server *server) {
     uint32_t number;
-    while ((number = fski_roster_take(&server->roster, FSKI_DUE)) != FSKI_NOBODY)
+    while ((number = fski_roster_take(&server->roster, FSKI_DUE)) != FSKI_NOBODY) {
         fski_server_send_output(server, number);
+        fski_server_come_to_end(server, number);
+    }
 }
 
 /* A peer that takes too little: its connection ends, or the send fails with result. */
@@ -226,27 +235,48 @@ int fsk_server_send(struct fsk_server *server, uint32_t connection, const void *
     if (result < 0)
         return result;
     server->stats.frames_queued++;
-    fski_roster_enlist(&server->roster, FSKI_DUE, connection);
+    make_due(server, connection);
     return 0;
 }
 
+/* An end is left to the next turn: the program may have more to send in this one. */
 int fsk_server_flush(struct fsk_server *server) {
     if (server->owner != getpid())
         return -ECHILD;
-    fski_server_send_due(server);
+    uint32_t last = server->roster.lists[FSKI_DUE].last;
+    uint32_t number = FSKI_NOBODY;
+    while (number != last &&
+           (number = fski_roster_take(&server->roster, FSKI_DUE)) != FSKI_NOBODY) {
+        const struct fski_connection *connection = fski_server_get(server, number);
+        fski_server_send_output(server, number);
+        if (connection->has_ended || connection->is_closing)
+            fski_roster_enlist(&server->roster, FSKI_DUE, number);
+    }
     return 0;
 }
 
-int fsk_server_end(struct fsk_server *server, uint32_t connection) {
+static int begin_local_end(struct fsk_server *server, uint32_t connection, bool at_once) {
     struct fski_connection *ending = fski_roster_find(&server->roster, connection);
     if (server->owner != getpid())
         return -ECHILD;
-    if (ending == NULL || ending->is_closing)
+    if (ending == NULL || (ending->is_closing && !at_once))
         return -EPIPE;
+    if (at_once) {
+        drop_output(server, ending);
+        end_with_reset(ending);
+    }
     /* Frames that the batch had no room for are no longer wanted. */
     ending->is_cut_short = false;
     begin_end(server, connection, FSK_CLOSE_LOCAL);
     return 0;
+}
+
+int fsk_server_end(struct fsk_server *server, uint32_t connection) {
+    return begin_local_end(server, connection, false);
+}
+
+int fsk_server_abort(struct fsk_server *server, uint32_t connection) {
+    return begin_local_end(server, connection, true);
 }
 
 size_t fsk_server_pending(const struct fsk_server *server, uint32_t connection) {
@@ -275,6 +305,8 @@ int fsk_server_connection_fd(const struct fsk_server *server, uint32_t connectio
 }
 
 void fsk_server_stop(struct fsk_server *server, int64_t drain_ns) {
+    if (server->owner != getpid())
+        return; /* the bell is the parent's too */
     int64_t now = fski_now_ns();
     bool is_endless = drain_ns < 0 || drain_ns > INT64_MAX - now;
     atomic_store(&server->stop_at_ns, is_endless ? INT64_MAX : now + drain_ns);
@@ -283,6 +315,8 @@ void fsk_server_stop(struct fsk_server *server, int64_t drain_ns) {
 }
 
 void fsk_server_interrupt(struct fsk_server *server) {
+    if (server->owner != getpid())
+        return;
     atomic_store(&server->is_interrupted, true);
     fski_bell_ring(&server->bell, true);
 }
@@ -294,19 +328,14 @@ int fsk_server_fd(struct fsk_server *server) {
     return server->poller.fd;
 }
 
-static int64_t earlier(int64_t one_ns, int64_t other_ns) {
-    return one_ns == FSK_FOREVER || (other_ns != FSK_FOREVER && other_ns < one_ns) ? other_ns
-                                                                                   : one_ns;
-}
-
 int64_t fski_server_due(const struct fsk_server *server, int64_t now_ns) {
     int64_t due = server->accept_again_ns;
     uint32_t oldest = server->roster.by_age.first;
     if (atomic_load(&server->is_stopping) && atomic_load(&server->stop_at_ns) < INT64_MAX)
-        due = earlier(due, atomic_load(&server->stop_at_ns));
+        due = fski_earlier(due, atomic_load(&server->stop_at_ns));
     if (server->options.idle_timeout_ns != FSK_FOREVER && oldest != FSKI_NOBODY)
-        due = earlier(due,
-                      fski_server_get(server, oldest)->since_ns + server->options.idle_timeout_ns);
+        due = fski_earlier(due, fski_server_get(server, oldest)->since_ns +
+                                    server->options.idle_timeout_ns);
     return due == FSK_FOREVER ? FSK_FOREVER : due > now_ns ? due - now_ns : 0;
 }
 

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include <fastsock/server.h>
+#include <fastsock/socket.h>
 
 #include "bell.h"
 #include "poller.h"
@@ -48,6 +49,12 @@ static inline uint64_t fski_server_token(const struct fsk_server *server, uint32
     return (uint64_t)fski_server_get(server, number)->generation << 32 | number;
 }
 
+/* Of two times, either of which may be FSK_FOREVER. */
+static inline int64_t fski_earlier(int64_t one_ns, int64_t other_ns) {
+    return one_ns == FSK_FOREVER || (other_ns != FSK_FOREVER && other_ns < one_ns) ? other_ns
+                                                                                   : one_ns;
+}
+
 /* Wait for the listener, or don't. Returns 0 or -errno. */
 int fski_server_set_accepting(struct fsk_server *server, bool is_accepting);
 
@@ -63,7 +70,7 @@ void fski_server_come_to_end(struct fsk_server *server, uint32_t number);
 /* Send the output of a connection, as far as the kernel takes it. */
 void fski_server_send_output(struct fsk_server *server, uint32_t number);
 
-/* Send what is queued, as far as the kernel takes it. */
+/* Send what is queued, as far as the kernel takes it, and end who has come to it. */
 void fski_server_send_due(struct fsk_server *server);
 
 /* Nanoseconds from now until something is due without an event; FSK_FOREVER. */

@@ -185,8 +185,11 @@ static bool handle_event(struct fsk_server *server, uint64_t token, unsigned eve
     struct fski_connection *connection = fski_server_get(server, number);
     if (connection->fd < 0 || connection->generation != token >> 32)
         return true;
-    if ((events & (FSKI_WRITABLE | FSKI_BROKEN)) != 0 && (connection->events & FSKI_WRITABLE) != 0)
+    if ((events & (FSKI_WRITABLE | FSKI_BROKEN)) != 0 &&
+        (connection->events & FSKI_WRITABLE) != 0) {
         fski_server_send_output(server, number);
+        fski_server_come_to_end(server, number);
+    }
     if (!is_received(connection) || (events & (FSKI_READABLE | FSKI_BROKEN)) == 0)
         return true;
     return receive(server, number, receiving, now_ns) != -ENOSPC;
@@ -216,11 +219,13 @@ static void end_idle(struct fsk_server *server, const struct fski_receiving *rec
     while (timeout != FSK_FOREVER && (number = server->roster.by_age.first) != FSKI_NOBODY &&
            fski_server_get(server, number)->since_ns <= now_ns - timeout) {
         const struct fski_connection *connection = fski_server_get(server, number);
-        ssize_t result =
-            is_received(connection) ? receive(server, number, receiving, now_ns) : -EAGAIN;
+        ssize_t result = 1;
+        for (int i = 0; i < MOST_HURRIED && result > 0 && connection->since_ns <= now_ns - timeout;
+             i++)
+            result = is_received(connection) ? receive(server, number, receiving, now_ns) : -EAGAIN;
         if (result == -ENOSPC)
             return; /* to be looked at again when a batch has room */
-        if (connection->fd < 0 || result > 0)
+        if (connection->fd < 0 || connection->since_ns > now_ns - timeout)
             continue;
         if (connection->is_cut_short || result == 0)
             fski_roster_touch(&server->roster, number, now_ns); /* it waits for us */
@@ -269,11 +274,6 @@ static int milliseconds(int64_t timeout_ns) {
     return timeout_ns == FSK_FOREVER ? -1 : rounded_up < INT_MAX ? (int)rounded_up : INT_MAX;
 }
 
-static int64_t shorter(int64_t one_ns, int64_t other_ns) {
-    return one_ns == FSK_FOREVER || (other_ns != FSK_FOREVER && other_ns < one_ns) ? other_ns
-                                                                                   : one_ns;
-}
-
 /* Waits and handles what is ready. Returns the number of those, 0 when none was, or -errno. */
 static int poll_once(struct fsk_server *server, const struct fski_receiving *receiving,
                      int64_t timeout_ns) {
@@ -318,7 +318,7 @@ static int pass(struct fsk_server *server, const struct fski_receiving *receivin
     bool has_failed = server->failure < 0 && server->listener >= 0;
     if (has_news(server, receiving->batch) || is_over || has_failed)
         timeout_ns = 0;
-    return poll_once(server, receiving, shorter(timeout_ns, fski_server_due(server, now)));
+    return poll_once(server, receiving, fski_earlier(timeout_ns, fski_server_due(server, now)));
 }
 
 /* What is left to do without an event makes the descriptor readable. */

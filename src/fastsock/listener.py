@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fastsock.bound_path import BoundPath
 
 
-def borrow(lender: stdlib.socket) -> socket:
+def borrow(lender: stdlib.socket, nodelay: bool) -> socket:
     refuse_tls(lender)
     if hasattr(lender, "do_handshake"):  # of no connection, which is all that is looked at there
         raise NotImplementedError(
@@ -28,7 +28,10 @@ def borrow(lender: stdlib.socket) -> socket:
         stdlib.SOL_SOCKET, stdlib.SO_ACCEPTCONN
     ):
         raise ValueError("a StreamServer takes a stream socket that listens; call listen() first")
-    return socket(lender.family, lender.type, lender.proto, lender.dup().detach())
+    duplicate = socket(lender.family, lender.type, lender.proto, lender.dup().detach())
+    if lender.family != stdlib.AF_UNIX:
+        duplicate.setsockopt(stdlib.IPPROTO_TCP, stdlib.TCP_NODELAY, nodelay)
+    return duplicate
 
 
 def listen(

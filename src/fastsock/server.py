@@ -11,6 +11,7 @@ import warnings
 import weakref
 from contextlib import ExitStack, suppress
 from errno import EBADF, EOPNOTSUPP
+from math import ceil
 from operator import index
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,8 @@ class StreamServer(_native.Server):
     framing : LengthPrefix, Delimiter or FixedSize
         In both directions.
     backlog : int, optional
-        Connections that may wait to be accepted; the system's limit is net.core.somaxconn.
+        Connections that may wait to be accepted; the system's limit is net.core.somaxconn. A
+        listener that is given has its own, and its own SO_REUSEPORT.
     max_frame : int, bytes, optional
         A peer that sends a longer frame is disconnected (``CloseReason.OVERSIZE``).
     max_pending : int, bytes, optional
@@ -55,13 +57,13 @@ class StreamServer(_native.Server):
     max_connections : int, optional
         More wait in the backlog.
     memory : int, bytes, optional
-        All that connections and batches take, whatever the peers do, but for 300 bytes or so of
-        each connection itself.
+        For unfinished frames, queued output and batches of all connections together, whatever the
+        peers do. Each connection takes 300 bytes or so beside that.
     idle_timeout : float or None, seconds, optional
         A connection ends when it has sent nothing for so long, or has taken longer than that for
         one frame: a byte now and then does not help.
     overflow : {"close", "raise"}, optional
-        What a send beyond ``max_pending`` or ``memory`` does: end the connection
+        What a send beyond ``max_pending`` or ``memory`` does: end the connection, by a reset
         (``CloseReason.SLOW``), or raise and queue nothing.
     reuse_port : bool, optional
         SO_REUSEPORT: several processes serve the same port, each with a server that it has opened
@@ -74,6 +76,9 @@ class StreamServer(_native.Server):
     A peer may end its side first: what is queued for it by then, and by the end of the turn that
     brought its last frames, is sent before the connection ends. TLS: give each accepted connection
     a `FrameReader` over its ``ssl.SSLSocket`` instead.
+
+    A signal handler that raises in the moment in which ``next_batch`` returns loses that batch: let
+    it call ``stop()``. A MemoryError in ``next_batch`` closes the server.
 
     Source: listen(2), accept(2), epoll(7), tcp(7), unix(7).
     """
@@ -102,12 +107,14 @@ class StreamServer(_native.Server):
             raise ValueError(f"idle_timeout must be more than 0 seconds, not {idle_timeout}")
         if max_pending is None:
             max_pending = 2 * index(max_frame) + 64
-        if max_pending < 1 or max_connections < 1:
-            raise ValueError("max_pending and max_connections must be at least 1")
+        if max_pending < 1:
+            raise ValueError(f"max_pending must be at least 1 byte, not {max_pending}")
+        if not 1 <= max_connections <= 0x7FFFFFFE:
+            raise ValueError(f"max_connections must be 1 to 2147483646, not {max_connections}")
         with ExitStack() as undo:
             made: BoundPath | None = None
             if isinstance(address, stdlib.socket):
-                listener = borrow(address)
+                listener = borrow(address, nodelay)
             else:
                 listener, made = listen(address, backlog, reuse_port, nodelay, undo)
             undo.callback(listener.close)
@@ -122,7 +129,7 @@ class StreamServer(_native.Server):
                 max_pending,
                 memory,
                 max_connections,
-                -1 if idle_timeout is None else int(idle_timeout * 1e9),
+                -1 if idle_timeout is None else ceil(idle_timeout * 1e9),
                 overflow == "close",
                 tuple(CloseReason),
             )

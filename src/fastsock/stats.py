@@ -85,7 +85,7 @@ class CloseReason(enum.Enum):
     RESET = "the peer or the network broke it"
     IDLE = "nothing came within idle_timeout"
     OVERSIZE = "a frame was longer than max_frame, or its header no length"
-    SLOW = "the peer took too little of what was sent to it"
+    SLOW = "what was sent to it had no room: max_pending, or memory"
     LOCAL = "closed here"
     MEMORY = "its unfinished frame needed more than the memory left"
 

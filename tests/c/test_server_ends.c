@@ -312,6 +312,46 @@ static void end_sends_what_is_queued_first(void) {
     end_served(&served);
 }
 
+static void abort_resets_and_sends_nothing_more(void) {
+    struct served served = start_usual();
+    uint32_t number;
+    size_t received;
+    int client = join(&served, &number);
+    CHECK_INT(fsk_server_send(served.server, number, "never sent", 10), 0);
+    CHECK_INT(fsk_server_end(served.server, number), 0);
+    CHECK_INT(fsk_server_abort(served.server, number), 0);
+    take_closed(&served, 1);
+    check_closed(0, number, FSK_CLOSE_LOCAL);
+    CHECK_INT(fsk_server_abort(served.server, number), -EPIPE);
+    CHECK_INT(drain(client, &received), -ECONNRESET);
+    CHECK_INT(received, 0);
+    CHECK_INT(stats_of(&served).bytes_unsent, 14);
+    close(client);
+    end_served(&served);
+}
+
+/* What a flush, or a full queue, has sent is no end: more answers may come in the same turn. */
+static void flush_leaves_the_end_of_a_half_closed_peer_to_the_next_turn(void) {
+    struct served served = start_usual();
+    uint32_t number;
+    size_t received;
+    int client = join(&served, &number);
+    send_frame(client, 1, 10);
+    REQUIRE(shutdown(client, SHUT_WR) == 0);
+    take_frames(&served, 1);
+    CHECK_INT(fsk_server_send(served.server, number, "one", 3), 0);
+    CHECK_INT(fsk_server_flush(served.server), 0);
+    CHECK_INT(fsk_server_send(served.server, number, "two", 3), 0);
+    CHECK_INT(fsk_server_flush(served.server), 0);
+    CHECK_INT(fsk_server_send(served.server, number, "three", 5), 0);
+    take_closed(&served, 1);
+    check_closed(0, number, FSK_CLOSE_EOF);
+    CHECK_INT(drain(client, &received), 0);
+    CHECK_INT(received, 3 * 4 + 11);
+    close(client);
+    end_served(&served);
+}
+
 /* Frames that were received for it are no longer wanted. */
 static void end_drops_frames_that_had_no_row(void) {
     const struct fsk_server_options options = usual();
@@ -376,6 +416,8 @@ int main(void) {
     RUN(unending_line_is_oversize);
     RUN(slow_peer_gets_an_error_or_its_end);
     RUN(end_sends_what_is_queued_first);
+    RUN(abort_resets_and_sends_nothing_more);
+    RUN(flush_leaves_the_end_of_a_half_closed_peer_to_the_next_turn);
     RUN(end_drops_frames_that_had_no_row);
     RUN(interrupt_does_not_hide_an_end);
     RUN(free_resets_where_output_is_queued);

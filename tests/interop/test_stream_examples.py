@@ -30,7 +30,9 @@ def client_of(port):
 
 
 def ask(client, request):
-    data = request if isinstance(request, bytes) else json.dumps(request).encode()
+    data = (
+        request if isinstance(request, bytes) else json.dumps(request, ensure_ascii=False).encode()
+    )
     client.sendall(struct.pack(">I", len(data)) + data)
     with client.makefile("rb") as stream:
         return json.loads(stream.read(struct.unpack(">I", stream.read(4))[0]))
@@ -55,6 +57,8 @@ def test_chat_line_goes_to_all_others(start):
         three.close()
         one.sendall(b"still here\n")
         assert two.makefile("rb").readline().endswith(b": still here\n")
+        one.sendall(bytes(4096) + b"\n")  # with the name it is more than a frame may have
+        assert two.makefile("rb").read(4096)[-100:] == bytes(100)
     assert server.interrupt() == (0, "", "")
 
 
@@ -64,7 +68,15 @@ def test_rpc_answers_each_request_and_survives_bad_ones(start):
     with client_of(port) as client:
         assert ask(client, {"id": 1, "call": "add", "with": [1, 2]}) == {"id": 1, "result": 3}
         assert ask(client, {"id": 2, "call": "upper", "with": ["é"]}) == {"id": 2, "result": "É"}
-        for bad in (b"{", b"[]", b"\xff", {"id": 3, "call": "rm"}, {"id": 4, "call": "add"}):
+        for bad in (
+            b"{",
+            b"[]",
+            b"\xff",
+            {"id": 3, "call": "rm"},
+            {"id": 4, "call": "add"},
+            {"id": 5, "call": "add", "with": [10**4299] * 11},
+            {"id": 6, "call": "upper", "with": ["\u00e9" * 300_000]},
+        ):
             assert list(ask(client, bad)) == ["error"]
     assert server.interrupt() == (0, "", "")
 

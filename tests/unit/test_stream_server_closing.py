@@ -236,7 +236,7 @@ def test_slow_peer_is_told_and_gets_a_reset_no_end(serve, join, address):
 
 def fill_memory(serve, join, most):
     """A server whose one slow peer has most bytes queued, or all that memory allows."""
-    server = serve(max_frame=100_000, max_pending=1 << 24, memory=10_000_000)
+    server = serve(max_frame=100_000, max_pending=1 << 24, memory=11_000_000)
     sock = join(server, receive_buffer=4096)
     story = Story(server)
     connection = story.until_open()
@@ -362,3 +362,44 @@ def test_numbers_of_many_connections_are_used_again(serve, join):
             sock.close()
         story.until_closed(number + 1)
     assert server.stats().connections == 0
+
+
+def test_answers_beyond_max_pending_reach_a_peer_that_has_ended(serve, join, in_thread):
+    server = serve(max_pending=60_000)
+    sock = join(server)
+    sock.sendall(PREFIX.encode([b"ask"] * 300))
+    sock.shutdown(stdlib.SHUT_WR)
+    reading = in_thread(receive_all, sock)
+    answer = bytes(300)
+    story = Story(server, lambda connection, _: connection.send(answer))
+    story.until_closed()
+    assert story.reasons() == [CloseReason.EOF]
+    assert reading.result() == PREFIX.encode([answer] * 300)
+
+
+def test_abort_drops_what_is_queued_and_resets(serve, join):
+    server = serve()
+    sock = join(server)
+    story = Story(server)
+    connection = story.until_open()
+    connection.send(b"never sent")
+    connection.abort()
+    assert connection.send(b"late") is False
+    story.until_closed()
+    assert story.reasons() == [CloseReason.LOCAL]
+    connection.abort()
+    with pytest.raises(ConnectionResetError):
+        receive_all(sock)
+
+
+def test_send_many_of_a_bad_frame_tells_how_many_went_before(serve, join):
+    server = serve()
+    sock = join(server)
+    connection = Story(server).until_open()
+    assert connection.send_many([b"one", b"two", "text", b"three"]) == 2
+    with pytest.raises(TypeError):
+        connection.send_many(["text", b"three"])
+    with pytest.raises(ZeroDivisionError):
+        connection.send_many(bytes(1 // number) for number in (1, 0))
+    server.flush()
+    assert receive_exactly(sock, 14) == PREFIX.encode([b"one", b"two"])

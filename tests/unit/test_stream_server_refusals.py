@@ -23,7 +23,7 @@ REFUSED = [
     ({"max_pending": 0}, ValueError, "max_pending"),
     ({"max_pending": b"1"}, TypeError, ""),
     ({"max_connections": 0}, ValueError, "max_connections"),
-    ({"max_connections": 1 << 32}, OverflowError, ""),
+    ({"max_connections": 1 << 32}, ValueError, "max_connections must be 1 to 2147483646"),
     ({"max_connections": None}, TypeError, ""),
     ({"memory": 1 << 20}, ValueError, "memory must be at least [0-9]+ bytes"),
     ({"memory": -1}, ValueError, "memory must be at least"),

@@ -116,9 +116,14 @@ FSK_API int fsk_server_send(struct fsk_server *server, uint32_t connection, cons
  * what it does not. Returns 0 or -ECHILD. */
 FSK_API int fsk_server_flush(struct fsk_server *server);
 
-/* Close a connection when what is queued for it has been sent; nothing more of it is received. Returns
+/* Close a connection when what is queued for it has been sent, which takes as long as the peer does (or
+ * idle_timeout_ns); nothing more of it is received. Returns
  * 0, -EPIPE or -ECHILD. */
 FSK_API int fsk_server_end(struct fsk_server *server, uint32_t connection);
+
+/* Close a connection at once: what is queued is dropped, and the peer gets a reset. Otherwise as
+ * fsk_server_end. */
+FSK_API int fsk_server_abort(struct fsk_server *server, uint32_t connection);
 
 /* Bytes queued for a connection and not yet taken by the kernel; 0 when it has ended. */
 FSK_API size_t fsk_server_pending(const struct fsk_server *server, uint32_t connection);

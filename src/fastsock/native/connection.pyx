@@ -12,7 +12,7 @@ from fastsock.native.address cimport to_python
 from fastsock.native.arguments cimport pin_data
 from fastsock.native.framing cimport check_frame
 from fastsock.native.libfastsock cimport (
-    fsk_address, fsk_server_connection_fd, fsk_server_end, fsk_server_peer, fsk_server_pending,
+    fsk_address, fsk_server_abort, fsk_server_connection_fd, fsk_server_end, fsk_server_peer, fsk_server_pending,
     fsk_server_send,
 )
 from fastsock.native.serving cimport Serving
@@ -65,12 +65,12 @@ cdef class Connection:
         cdef Serving serving = self.serving
         cdef Py_buffer view
         cdef int result = -EPIPE
-        cdef bint lives = self.lives()
+        self.lives()
         pin_data(frame, &view)
         try:
             with cython.critical_section(serving):
                 serving.check_thread()
-                if lives and serving.server != NULL:
+                if not self.is_over and serving.server != NULL:
                     result = fsk_server_send(serving.server, self.number, view.buf, view.len)
             if result == 0:
                 return True
@@ -101,14 +101,15 @@ cdef class Connection:
         -------
         int
             Frames queued. Fewer than there are: the connection has ended, or a later one met an
-            error, which the next send of it raises. An error of the first is raised.
+            error, which the next send of it raises. An error of the first is raised, and nothing
+            is queued when the iterable itself raises.
         """
         cdef Py_ssize_t count = 0
-        for frame in frames:
+        for frame in tuple(frames):
             try:
                 if not self.send(frame):
                     break
-            except (OSError, ValueError):
+            except Exception:
                 if count == 0:
                     raise
                 break
@@ -116,7 +117,10 @@ cdef class Connection:
         return count
 
     def close(self):
-        """Close the connection once what is queued has been sent; receive nothing more of it."""
+        """Close the connection once what is queued has been sent; receive nothing more of it.
+
+        That takes as long as the peer does, or ``idle_timeout``; ``abort()`` does not wait.
+        """
         cdef Serving serving = self.serving
         if not self.lives():
             return
@@ -124,6 +128,16 @@ cdef class Connection:
             serving.check_thread()
             if serving.server != NULL:
                 fsk_server_end(serving.server, self.number)
+
+    def abort(self):
+        """Close the connection at once: what is queued is dropped, and the peer gets a reset."""
+        cdef Serving serving = self.serving
+        if not self.lives():
+            return
+        with cython.critical_section(serving):
+            serving.check_thread()
+            if serving.server != NULL:
+                fsk_server_abort(serving.server, self.number)
 
     def fileno(self):
         """Return the descriptor, for socket options; -1 when the connection has ended."""
@@ -141,7 +155,7 @@ cdef class Connection:
     @property
     def closed(self):
         """Whether the connection has ended, as far as batches have told."""
-        return self.is_over
+        return not self.lives()
 
     @property
     def pending(self):

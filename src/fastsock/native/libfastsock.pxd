@@ -358,6 +358,7 @@ cdef extern from "fastsock/fastsock.h" nogil:
     const fsk_closed *fsk_server_closed(const fsk_server *server, size_t *count)
     int fsk_server_send(fsk_server *server, uint32_t connection, const void *data, size_t length)
     int fsk_server_flush(fsk_server *server)
+    int fsk_server_abort(fsk_server *server, uint32_t connection)
     int fsk_server_end(fsk_server *server, uint32_t connection)
     size_t fsk_server_pending(const fsk_server *server, uint32_t connection)
     void fsk_server_peer(const fsk_server *server, uint32_t connection, fsk_address *address)

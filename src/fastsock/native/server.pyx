@@ -36,6 +36,7 @@ from fastsock.native.waiting cimport make_way, now_ns, saturating_add
 cdef enum:
     ROWS = 8192
     MORE_ARENA = 1 << 20  # bytes of a batch beside what one connection may need
+    LEAST_SLABS = 3  # what a loop holds: its last frame, its batch, and the next one
     MOST_SLABS = 8
 
 
@@ -69,9 +70,9 @@ cdef class Server:
         self.serving.rules = options.framing
         slab = self.new_slab()
         of_slab = fsk_batch_size(slab.filled)
-        if memory < 4 * of_slab:
-            raise ValueError(f"memory must be at least {4 * of_slab} bytes for frames of up to "
-                             f"{self.serving.rules.max_frame}, not {memory}")
+        if memory < 2 * LEAST_SLABS * of_slab:
+            raise ValueError(f"memory must be at least {2 * LEAST_SLABS * of_slab} bytes for frames "
+                             f"of up to {self.serving.rules.max_frame}, not {memory}")
         self.most_slabs = min(memory // 2 // of_slab, MOST_SLABS)
         options.memory = memory - self.most_slabs * of_slab
         options.max_pending = max_pending
@@ -112,12 +113,16 @@ cdef class Server:
             self.serving.fail(-ECHILD)
         return 0
 
+    cdef int check_alone(self) except -1:
+        self.check_open()
+        if self.is_waiting:
+            raise RuntimeError("another thread is in next_batch; one server has one thread, open "
+                               "another with reuse_port=True for more")
+        return 0
+
     cdef int enter(self) except -1:
         with cython.critical_section(self.serving):
-            self.check_open()
-            if self.is_waiting:
-                raise RuntimeError("another thread is in next_batch; one server has one thread, "
-                                   "open another with reuse_port=True for more")
+            self.check_alone()
             self.is_waiting = True
             self.serving.thread = PyThread_get_thread_ident()
         return 0
@@ -169,7 +174,12 @@ cdef class Server:
                 if deadline >= 0:
                     timeout_ns = max(0, deadline - now_ns())
             if result > 0:
-                batch = self.told(slab)
+                try:
+                    batch = self.told(slab)
+                except BaseException:
+                    # No memory: connections that the program never hears of can't be served.
+                    self.must_close = True
+                    raise
         finally:
             self.leave()
         if result < 0:
@@ -294,7 +304,7 @@ cdef class Server:
         """Seconds until there is something to do without an event, or None."""
         cdef int64_t due
         with cython.critical_section(self.serving):
-            self.check_open()
+            self.check_alone()
             due = fsk_server_due(self.serving.server)
         return None if due < 0 else due / 1e9
 
