@@ -120,6 +120,11 @@ if _library.engine_name() is None:
 
 _register()
 
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 if not _typing.TYPE_CHECKING:
     if hasattr(_stdlib, "_fallback_socketpair"):  # CPython 3.13
         from fastsock.dropin import _fallback_socketpair

@@ -19,12 +19,12 @@ from fastsock.bound_path import BoundPath, remove_path
 from fastsock.endpoint import Endpoint
 from fastsock.listener import borrow, listen
 from fastsock.native import server as _native
+from fastsock.native.framing import Framing
 from fastsock.stats import CloseReason, ServerStats
 
 if TYPE_CHECKING:
     from typing import Self
 
-    from fastsock.native.framing import Framing
     from fastsock.native.server_batch import ServerBatch
 
 OVERFLOWS = ("close", "raise")
@@ -51,14 +51,16 @@ class StreamServer(_native.Server):
         Connections that may wait to be accepted; the system's limit is net.core.somaxconn. A
         listener that is given has its own, and its own SO_REUSEPORT.
     max_frame : int, bytes, optional
-        A peer that sends a longer frame is disconnected (``CloseReason.OVERSIZE``).
+        A peer that sends a longer frame is disconnected (``CloseReason.OVERSIZE``); to send a
+        longer one is a ValueError.
     max_pending : int, bytes, optional
         That may be queued for one connection. None: twice ``max_frame``.
     max_connections : int, optional
         More wait in the backlog.
     memory : int, bytes, optional
         For unfinished frames, queued output and batches of all connections together, whatever the
-        peers do. Each connection takes 300 bytes or so beside that.
+        peers do; at least 10 MiB or so and 6 times ``max_frame``. Each connection takes 300 bytes
+        or so beside that.
     idle_timeout : float or None, seconds, optional
         A connection ends when it has sent nothing for so long, or has taken longer than that for
         one frame: a byte now and then does not help.
@@ -101,6 +103,11 @@ class StreamServer(_native.Server):
         reuse_port: bool = False,
         nodelay: bool = True,
     ) -> None:
+        if not isinstance(framing, Framing):
+            raise TypeError(
+                "framing must be a LengthPrefix, Delimiter or FixedSize, such as "
+                f"Delimiter(b'\\n'), not {framing!r}"
+            )
         if overflow not in OVERFLOWS:
             raise ValueError(f"overflow must be one of {', '.join(OVERFLOWS)}, not {overflow!r}")
         if idle_timeout is not None and not 0 < idle_timeout <= 9e9:

@@ -113,7 +113,7 @@ class ServerStats:
         How often no descriptor was left for a new connection (EMFILE), which then waits in the
         backlog. Raise the limit (``ulimit -n``), or set ``max_connections`` below it.
     memory, memory_peak : int, bytes
-        Of unfinished frames and queued output, now and at most.
+        Of unfinished frames and queued output, now and at most; not of batches.
     """
 
     accepted: int

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The framings: their arguments, and encode. What is cut by them: test_framer.py."""
 
+import pickle
 import threading
 
 import pytest
@@ -138,3 +139,29 @@ def test_encode_in_several_threads_gives_each_its_own():
     for thread in threads:
         thread.join()
     assert results == {n: (b"\xc8\1" + bytes([n]) * 200) * 500 for n in range(4)}
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        fastsock.LengthPrefix(4),
+        fastsock.LengthPrefix(2, "little", includes_header=True),
+        fastsock.LengthPrefix("varint"),
+        fastsock.Delimiter(b"\r\n", keep=True),
+        fastsock.FixedSize(5),
+    ],
+    ids=repr,
+)
+def test_framing_survives_pickling_and_equals_its_copy(framing):
+    copied = pickle.loads(pickle.dumps(framing))
+    assert copied == framing
+    assert hash(copied) == hash(framing)
+    assert repr(copied) == repr(framing)
+    assert framing != fastsock.FixedSize(6)
+    assert framing != repr(framing)
+
+
+@pytest.mark.parametrize("single", [b"one", bytearray(b"one"), "one"], ids=repr)
+def test_encode_of_a_single_frame_tells_to_put_it_into_a_list(single):
+    with pytest.raises(TypeError, match="put a single one into a list"):
+        fastsock.LengthPrefix(1).encode(single)

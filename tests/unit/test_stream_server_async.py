@@ -96,7 +96,7 @@ def test_answer_of_the_last_batch_goes_out_while_the_loop_waits(run, serve, join
     assert run(main) == PREFIX.encode([b"x"])
 
 
-def test_frames_that_another_task_queues_go_out_with_its_flush(run, serve, join):
+def test_frames_that_another_task_queues_go_out(run, serve, join):
     server = serve()
     sock = join(server)
     story = Story(server)
@@ -104,8 +104,8 @@ def test_frames_that_another_task_queues_go_out_with_its_flush(run, serve, join)
     async def main():
         task = asyncio.create_task(tell(story))
         await until(lambda: story.opened)
+        await pause()  # the loop waits for something to happen
         story.opened[0].send(b"unasked")
-        server.flush()
         sock.setblocking(False)
         assert await asyncio.get_running_loop().sock_recv(sock, 100) == PREFIX.encode([b"unasked"])
         task.cancel()

@@ -3,6 +3,7 @@
 
 import contextlib
 import itertools
+import re
 import time
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from fastsock import CloseReason, Delimiter, LengthPrefix
 from tools import child
 from unit.serving import (
+    DEADLINE,
     PREFIX,
     Story,
     check_balance,
@@ -202,3 +204,53 @@ def test_bound_of_a_turn_gives_each_of_many_large_senders_its_part(serve, join, 
         task.result()
     assert [len(frames) for frames in story.frames.values()] == [3] * 4
     assert check_balance(server).memory == 0
+
+
+def test_least_memory_is_enough_for_a_loop_that_holds_its_last_frame(serve, join):
+    with pytest.raises(ValueError, match="memory must be at least") as caught:
+        serve(memory=1)
+    least = int(re.search(r"at least (\d+)", str(caught.value))[1])
+    with pytest.raises(ValueError, match="memory must be at least"):
+        serve(memory=least - 1)
+    server = serve(memory=least)
+    sock = join(server)
+    server.next_batch(DEADLINE)
+    for number in range(20):
+        sock.sendall(PREFIX.encode([b"%d" % number]))
+        batch = server.next_batch(DEADLINE)
+        for _, frame in batch:  # as the last of a loop, it stays bound
+            assert bytes(frame) == b"%d" % number
+        join(server)
+        batch = server.next_batch(DEADLINE)
+        assert len(batch.opened) == 1
+
+
+def test_memory_error_in_a_batch_closes_the_server_and_nothing_worse(run_child):
+    """Each allocation of the call fails in turn."""
+    printed = run_child("""
+import gc, socket
+import _testcapi
+import fastsock
+gc.disable()
+failed = 0
+for which in range(1, 30):
+    server = fastsock.StreamServer(("127.0.0.1", 0), fastsock.Delimiter(b"\\n"))
+    sock = socket.create_connection(server.getsockname())
+    sock.sendall(b"frame\\n")
+    try:
+        _testcapi.set_nomemory(which, which + 1)
+        batch = server.next_batch(8)
+    except MemoryError:
+        failed += 1
+    finally:
+        _testcapi.remove_mem_hooks()
+    try:
+        while server.next_batch(0.001) is not None:
+            pass
+    except (TimeoutError, OSError):
+        pass
+    server.close()
+    sock.close()
+print(failed)
+""")
+    assert int(printed) > 0

@@ -14,8 +14,8 @@ from unit.serving import LOCAL, PREFIX, Story, join, serve
 __all__ = ["join", "serve"]  # fixtures
 
 REFUSED = [
-    ({"framing": "lines"}, TypeError, "Framing"),
-    ({"framing": None}, TypeError, "Framing"),
+    ({"framing": "lines"}, TypeError, "framing must be a LengthPrefix"),
+    ({"framing": None}, TypeError, "framing must be a LengthPrefix"),
     ({"max_frame": 0}, ValueError, "max_frame must be 1 to"),
     ({"max_frame": 1 << 31}, ValueError, "max_frame must be 1 to"),
     ({"max_frame": "1 MiB"}, TypeError, "str"),

@@ -10,10 +10,10 @@ from libc.errno cimport EAGAIN, EMSGSIZE, ENOBUFS, EPIPE
 
 from fastsock.native.address cimport to_python
 from fastsock.native.arguments cimport pin_data
-from fastsock.native.framing cimport check_frame
+from fastsock.native.framing cimport check_frame, refuse_single
 from fastsock.native.libfastsock cimport (
-    fsk_address, fsk_server_abort, fsk_server_connection_fd, fsk_server_end, fsk_server_peer, fsk_server_pending,
-    fsk_server_send,
+    fsk_address, fsk_server_abort, fsk_server_connection_fd, fsk_server_end, fsk_server_peer,
+    fsk_server_pending, fsk_server_send,
 )
 from fastsock.native.serving cimport Serving
 from fastsock.native.unix cimport credentials_of
@@ -54,7 +54,8 @@ cdef class Connection:
         Raises
         ------
         ValueError
-            It can't be a frame of the server's framing, or is longer than ``max_pending``.
+            It can't be a frame of the server's framing, or is longer than ``max_frame`` or
+            ``max_pending``. Catch it where a peer decides how long the answer is.
         BlockingIOError
             With overflow="raise": the peer takes too little, and ``max_pending`` bytes wait for it.
         OSError
@@ -105,6 +106,7 @@ cdef class Connection:
             is queued when the iterable itself raises.
         """
         cdef Py_ssize_t count = 0
+        refuse_single(frames, "send_many")
         for frame in tuple(frames):
             try:
                 if not self.send(frame):
@@ -169,7 +171,10 @@ cdef class Connection:
 
     @property
     def peer(self):
-        """The peer's address, as ``getpeername``; of a Unix socket asked for while it is open."""
+        """The peer's address, as ``getpeername``; None if it is asked for too late.
+
+        That is for the first time after the server was closed, or of a Unix socket after the end.
+        """
         cdef Serving serving = self.serving
         if self.peer_address is None and self.lives():
             with cython.critical_section(serving):

@@ -11,4 +11,5 @@ cdef class Framing:
     cdef bytes append(self, bytes encoded, Py_ssize_t *size, object message)
     cdef int limited(self, object max_frame, fsk_framing *rules) except -1
 
+cdef int refuse_single(object frames, str function) except -1
 cdef int check_frame(const fsk_framing *rules, const void *data, size_t length) except -1

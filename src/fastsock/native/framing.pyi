@@ -7,6 +7,7 @@ from typing_extensions import disjoint_base
 
 @disjoint_base
 class Framing:
+    def __hash__(self) -> int: ...
     def encode(self, messages: Iterable[ReadableBuffer], /) -> bytes: ...
 
 @final

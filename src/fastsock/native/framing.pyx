@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Framings: where a message ends in a stream of bytes."""
+import functools
+
 cimport cython
 from cpython.buffer cimport Py_buffer, PyBuffer_Release
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.number cimport PyNumber_AsSsize_t
 from libc.errno cimport EMSGSIZE
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 from fastsock.native.arguments cimport pin_data
 from fastsock.native.libfastsock cimport (
@@ -40,6 +42,14 @@ cdef class Framing:
             raise TypeError("a framing is a LengthPrefix, a Delimiter or a FixedSize")
         return 0
 
+    def __eq__(self, other):
+        if type(self) is not type(other):
+            return NotImplemented
+        return memcmp(&self.rules, &(<Framing>other).rules, sizeof(self.rules)) == 0
+
+    def __hash__(self):
+        return hash((type(self), <bytes>(<char *>&self.rules)[:sizeof(self.rules)]))
+
     def encode(self, messages, /):
         """Return the bytes that a stream has of messages.
 
@@ -56,6 +66,7 @@ cdef class Framing:
         cdef bytes encoded = PyBytes_FromStringAndSize(NULL, 4096)
         cdef Py_ssize_t size = 0
         self.check()
+        refuse_single(messages, "encode")
         for message in messages:
             encoded = self.append(encoded, &size, message)
         return encoded[:size]
@@ -82,7 +93,9 @@ cdef class Framing:
 
 @cython.final
 cdef class LengthPrefix(Framing):
-    """Each frame follows its length.
+    """LengthPrefix(size, byteorder="big", *, includes_header=False)
+
+    Each frame follows its length.
 
     Parameters
     ----------
@@ -111,6 +124,13 @@ cdef class LengthPrefix(Framing):
             raise ValueError(f"size must be 1, 2, 4, 8 or 'varint', not {size!r}")
         self.rules.size = sizeof(self.rules)
 
+    def __reduce__(self):
+        if self.rules.kind == FSK_FRAMING_VARINT:
+            return LengthPrefix, ("varint",)
+        order = "little" if self.rules.little_endian else "big"
+        make = functools.partial(LengthPrefix, includes_header=self.rules.includes_header)
+        return make, (self.rules.header_size, order)
+
     def __repr__(self):
         if self.rules.kind == FSK_FRAMING_VARINT:
             return "LengthPrefix('varint')"
@@ -121,7 +141,9 @@ cdef class LengthPrefix(Framing):
 
 @cython.final
 cdef class Delimiter(Framing):
-    """Each frame ends where the separator stands, such as ``b"\\n"``.
+    """Delimiter(separator, *, keep=False)
+
+    Each frame ends where the separator stands, such as ``b"\\n"``.
 
     Parameters
     ----------
@@ -142,6 +164,10 @@ cdef class Delimiter(Framing):
         self.rules.keeps_delimiter = bool(keep)
         self.rules.size = sizeof(self.rules)
 
+    def __reduce__(self):
+        make = functools.partial(Delimiter, keep=self.rules.keeps_delimiter)
+        return make, (<bytes>self.rules.delimiter[:self.rules.delimiter_size],)
+
     def __repr__(self):
         separator = self.rules.delimiter[:self.rules.delimiter_size]
         return f"Delimiter({separator!r}{', keep=True' if self.rules.keeps_delimiter else ''})"
@@ -149,7 +175,9 @@ cdef class Delimiter(Framing):
 
 @cython.final
 cdef class FixedSize(Framing):
-    """Every frame has the same number of bytes.
+    """FixedSize(size)
+
+    Every frame has the same number of bytes.
 
     Parameters
     ----------
@@ -165,8 +193,19 @@ cdef class FixedSize(Framing):
         self.rules.frame_size = number
         self.rules.size = sizeof(self.rules)
 
+    def __reduce__(self):
+        return FixedSize, (self.rules.frame_size,)
+
     def __repr__(self):
         return f"FixedSize({self.rules.frame_size})"
+
+
+cdef int refuse_single(object frames, str function) except -1:
+    """One frame in place of many would be taken for its bytes."""
+    if isinstance(frames, (bytes, bytearray, memoryview, str)):
+        raise TypeError(f"{function}() takes an iterable of bytes-like objects, not "
+                        f"{type(frames).__name__}; put a single one into a list")
+    return 0
 
 
 cdef int check_frame(const fsk_framing *rules, const void *data, size_t length) except -1:

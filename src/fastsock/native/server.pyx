@@ -71,8 +71,8 @@ cdef class Server:
         slab = self.new_slab()
         of_slab = fsk_batch_size(slab.filled)
         if memory < 2 * LEAST_SLABS * of_slab:
-            raise ValueError(f"memory must be at least {2 * LEAST_SLABS * of_slab} bytes for frames "
-                             f"of up to {self.serving.rules.max_frame}, not {memory}")
+            raise ValueError(f"memory must be at least {2 * LEAST_SLABS * of_slab} bytes for "
+                             f"frames of up to {self.serving.rules.max_frame}, not {memory}")
         self.most_slabs = min(memory // 2 // of_slab, MOST_SLABS)
         options.memory = memory - self.most_slabs * of_slab
         options.max_pending = max_pending
