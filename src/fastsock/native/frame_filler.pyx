@@ -122,7 +122,7 @@ cdef class FrameFiller:
             rows = self.cut_rows(filled, data, size, 1, &taken)
             if rows == 1 and filled.lengths[0] > arena:
                 self.cut.offset = self.source.position() - 1  # of nothing: it is not taken
-                raise_too_long(filled, filled.lengths[0])
+                raise_too_long(filled)
         if rows == 0:
             self.check_fits(filled, size)
             return 0
@@ -143,7 +143,7 @@ cdef class FrameFiller:
         cdef size_t around = overhead(self.source)
         if whole > arena:
             if whole > arena + around:
-                raise_too_long(filled, whole - around)
+                raise_too_long(filled)
             self.is_slow = True  # it may fit when its header is off
         return 0
 
@@ -224,7 +224,7 @@ cdef size_t overhead(FrameSource source) noexcept:
     return 0 if source.rules.kind == FSK_FRAMING_FIXED else FSK_FRAME_HEADER_MAX
 
 
-cdef int raise_too_long(const fsk_batch *filled, uint64_t length) except -1:
-    raise OSError(ENOBUFS, f"a frame of {length} bytes is longer than the batch, which has "
-                  f"{arena_of(filled)} bytes: receive into one with more capacity x max_message, "
+cdef int raise_too_long(const fsk_batch *filled) except -1:
+    raise OSError(ENOBUFS, f"a frame is longer than the batch, which has {arena_of(filled)} "
+                  "bytes: receive into one with more capacity x max_message, "
                   "or by recv_many")
