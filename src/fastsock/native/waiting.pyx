@@ -18,6 +18,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, nanosleep, timespec
 
 from libc.errno cimport EAGAIN, EINPROGRESS, EINTR
+from libc.stdint cimport INT64_MAX
 
 from fastsock.native.descriptor cimport family, is_drop_in, is_stream, number, timeout_ns
 from fastsock.native.errors cimport raise_error
@@ -38,7 +39,7 @@ cdef enum:
     SKIP_COUNT = 16
     NOT_TRIED = 0  # in place of a result that is an error
 
-FOR_EVER = 0x7fffffffffffffff
+FOR_EVER = INT64_MAX
 cdef unsigned char counts[2 * HISTORY]
 failures = counts
 
@@ -203,7 +204,7 @@ cdef ssize_t wait_as_told(object sock, Operation *operation, ssize_t result) exc
 
 
 cdef int64_t saturating_add(int64_t one, int64_t other) noexcept:
-    return one + other if one <= 0x7fffffffffffffff - other else 0x7fffffffffffffff
+    return one + other if one <= INT64_MAX - other else INT64_MAX
 
 
 cdef ssize_t perform_once(object sock, Operation *operation, ssize_t result) except -1:
