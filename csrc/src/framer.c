@@ -139,6 +139,11 @@ ssize_t fsk_framer_next(struct fsk_framer *framer, uint64_t *offsets, uint32_t *
                            framer->end, offsets, lengths, capacity);
 }
 
+void fsk_framer_back(struct fsk_framer *framer, size_t n) {
+    framer->start -= n;
+    framer->cut = (struct fsk_cut){.offset = framer->cut.offset - n};
+}
+
 /* Bytes to complete the unfinished frame with: no more than it lacks, where that is known. */
 static size_t piece_size(const struct fsk_framer *framer, size_t available) {
     size_t most = held(framer) > 256 ? held(framer) : 256;

@@ -242,6 +242,27 @@ static void test_take_gives_raw_bytes_and_frames_go_on_behind_them(void) {
     fsk_framer_free(framer);
 }
 
+static void test_back_has_frames_and_raw_bytes_given_again(void) {
+    struct fsk_framer *framer = new_framer(&LINES, 0);
+    uint64_t missing;
+    store(framer, "one\r\ntwo\r\nthree\r\nfo", 19);
+    CHECK_INT(fsk_framer_next(framer, offsets, lengths, CAPACITY), 3);
+    CHECK_INT(fsk_framer_next(framer, offsets, lengths, CAPACITY), 0);
+    fsk_framer_back(framer, 12);
+    CHECK_INT(fsk_framer_offset(framer), 5);
+    CHECK_INT(fsk_framer_next(framer, offsets, lengths, CAPACITY), 2);
+    CHECK_BYTES(fsk_framer_data(framer) + offsets[0], "two", 3);
+    CHECK_BYTES(fsk_framer_data(framer) + offsets[1], "three", 5);
+    CHECK_INT(fsk_framer_take(framer, NULL, 2), 2);
+    CHECK_INT(size_left(framer, &missing), 0);
+    fsk_framer_back(framer, 2);
+    store(framer, "ur\r\n", 4);
+    CHECK_INT(fsk_framer_next(framer, offsets, lengths, CAPACITY), 1);
+    CHECK_BYTES(fsk_framer_data(framer) + offsets[0], "four", 4);
+    CHECK_INT(fsk_framer_offset(framer), 23);
+    fsk_framer_free(framer);
+}
+
 static void test_next_of_a_wrong_frame_gives_the_frames_before_it_first(void) {
     struct fsk_framer *framer = new_framer(&PREFIX, 0);
     store(framer, "\0\0\0\1a\xff\0\0\0zz", 11);
@@ -290,6 +311,7 @@ int main(void) {
     RUN(test_room_behind_many_cut_frames_is_nearly_all_again);
     RUN(test_begun_tells_the_length_once_the_header_is_whole);
     RUN(test_take_gives_raw_bytes_and_frames_go_on_behind_them);
+    RUN(test_back_has_frames_and_raw_bytes_given_again);
     RUN(test_next_of_a_wrong_frame_gives_the_frames_before_it_first);
     RUN(test_cut_copies_only_the_unfinished_frame);
     return check_report();

@@ -83,6 +83,13 @@ FSK_API ssize_t fsk_framer_cut(struct fsk_framer *framer, const unsigned char *d
                                size_t end, const unsigned char **base, uint64_t *offsets,
                                uint32_t *lengths, size_t capacity);
 
+/*
+ * Put the last n bytes back that next or take has taken off the front, for who could not keep what
+ * they held: the next frame begins at the first of them. Only before the next room, feed, cut and
+ * leave.
+ */
+FSK_API void fsk_framer_back(struct fsk_framer *framer, size_t n);
+
 /* What offsets count from. Changed by room and feed. */
 FSK_API const unsigned char *fsk_framer_data(const struct fsk_framer *framer);
 

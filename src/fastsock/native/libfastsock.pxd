@@ -382,6 +382,7 @@ cdef extern from "fastsock/fastsock.h" nogil:
     ssize_t fsk_framer_cut(fsk_framer *framer, const unsigned char *data, size_t *start, size_t end,
                            const unsigned char **base, uint64_t *offsets, uint32_t *lengths,
                            size_t capacity)
+    void fsk_framer_back(fsk_framer *framer, size_t n)
     const unsigned char *fsk_framer_data(const fsk_framer *framer)
     uint64_t fsk_framer_offset(const fsk_framer *framer)
     void fsk_framer_left(const fsk_framer *framer, const unsigned char **data, size_t *size,
