@@ -5,6 +5,7 @@ import contextlib
 import errno
 import itertools
 import socket as stdlib
+import ssl
 import threading
 
 import pytest
@@ -278,3 +279,44 @@ def test_unwrapped_tls_socket_is_read_as_a_plain_one(connected, in_thread):
     assert reader.recv_many() == [b"plain"]
     peer.close()
     assert take_all(reader) == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, BlockingIOError, ConnectionError])
+@each_take
+def test_handler_that_raises_while_tls_gives_bytes_is_noticed(connected, monkeypatch, take, error):
+    """Whatever it raises, and even if the first byte is the one that was there before."""
+    sock, peer = connected("tls")
+    reader = fastsock.FrameReader(sock, LINES)
+    recv_into = type(sock).recv_into
+
+    def interrupted(self, view):
+        before = view[0]
+        assert recv_into(self, view) == 20
+        view[0] = before
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ssl.SSLSocket.recv_into", interrupted)
+        peer.sendall(b"twenty bytes at once")
+        with pytest.raises(error):
+            take(reader)
+    peer.sendall(b"after\n")
+    for _ in range(2):
+        with pytest.raises(OSError, match="close the connection") as caught:
+            take(reader)
+        assert caught.value.errno == errno.EIO
+
+
+@each_take
+def test_error_of_tls_itself_is_no_loss(connected, take):
+    sock, peer = connected("tls")
+    reader = fastsock.FrameReader(sock, LINES)
+    peer.sendall(b"whole\nbe")
+    assert take(reader) == [b"whole"]
+    stdlib.socket.send(peer, b"x" * 100)  # what is no record
+    with pytest.raises(ssl.SSLError):
+        take(reader)
+    # What OpenSSL says to the next one, and not that bytes were lost.
+    with pytest.raises((ssl.SSLError, fastsock.IncompleteFrameError)):
+        take(reader)
+    assert reader.recv_exactly(2) == b"be"
