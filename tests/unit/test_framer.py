@@ -3,6 +3,7 @@
 
 import errno
 import gc
+import socket as stdlib
 import threading
 import tracemalloc
 
@@ -81,6 +82,31 @@ def test_end_inside_a_frame_tells_what_came_and_what_is_missing(framing, data, m
     assert caught.value.partial == data
     assert caught.value.missing == missing
     assert isinstance(caught.value, EOFError)
+
+
+@pytest.mark.parametrize(
+    ("framing", "data", "text"),
+    [
+        pytest.param(
+            LengthPrefix(4), b"\0\0\0\5ab", "6 bytes of it came, and 3 more are", id="many"
+        ),
+        pytest.param(FixedSize(2), b"a", "1 byte of it came, and 1 more is", id="one"),
+        pytest.param(Delimiter(b"\n"), b"a", "1 byte of it came, and its delimiter is", id="line"),
+    ],
+)
+def test_end_inside_a_frame_is_worded_alike_by_framer_and_reader(framing, data, text):
+    framer = Framer(framing)
+    framer.feed(data)
+    with pytest.raises(IncompleteFrameError) as of_framer:
+        framer.end()
+    sock, peer = fastsock.socketpair()
+    with sock, peer:
+        peer.sendall(data)
+        peer.shutdown(stdlib.SHUT_WR)
+        with pytest.raises(IncompleteFrameError) as of_reader:
+            fastsock.FrameReader(sock, framing).recv_many()
+    assert str(of_reader.value) == str(of_framer.value)
+    assert str(of_framer.value) == f"the stream ended inside a frame: {text} missing"
 
 
 def test_feed_of_a_longer_frame_is_an_error_with_its_offset():

@@ -17,9 +17,7 @@ from libc.errno cimport EIO
 from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
-from fastsock.native.errors import IncompleteFrameError
-
-from fastsock.native.framer cimport frame_error
+from fastsock.native.framer cimport frame_error, raise_incomplete
 from fastsock.native.framing cimport Framing
 from fastsock.native.libfastsock cimport (
     FSK_FRAMING_DELIMITER, fsk_framer_begun, fsk_framer_data, fsk_framer_feed, fsk_framer_free,
@@ -232,7 +230,7 @@ cdef class FrameSource:
         cdef size_t size
         cdef uint64_t lacked, offset
         cdef uint32_t length
-        cdef str least = ""
+        cdef bint is_exact = True
         if missing == 0:
             fsk_framer_next(self.framer, &offset, &length, 1)  # there is none: what does it lack?
         fsk_framer_left(self.framer, &data, &size, &lacked)
@@ -244,9 +242,8 @@ cdef class FrameSource:
             if missing > 0:
                 lacked = missing
             elif self.rules.kind == FSK_FRAMING_DELIMITER:
-                least = "at least "
+                is_exact = False
         else:
             return 0
         what = "the bytes asked for" if missing > 0 or self.is_raw else "a frame"
-        raise IncompleteFrameError(f"the stream ended inside {what}: {least}{lacked} bytes are "
-                                   "missing", partial, lacked)
+        raise_incomplete(what, partial, lacked, is_exact)

@@ -4,14 +4,15 @@ cimport cython
 from cpython.buffer cimport Py_buffer, PyBuffer_Release
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport EMSGSIZE, ENOMEM
+from libc.stdint cimport uint32_t, uint64_t
 
 from fastsock.native.errors import FrameError, IncompleteFrameError
 
 from fastsock.native.arguments cimport pin_data
 from fastsock.native.framing cimport Framing
 from fastsock.native.libfastsock cimport (
-    FSK_FRAMING_DELIMITER, fsk_framer_cut, fsk_framer_free, fsk_framer_left, fsk_framer_new,
-    fsk_framer_offset,
+    FSK_FRAMING_DELIMITER, fsk_framer, fsk_framer_cut, fsk_framer_free, fsk_framer_left,
+    fsk_framer_new, fsk_framer_offset, fsk_framing,
 )
 
 cdef enum:
@@ -30,7 +31,8 @@ cdef class Framer:
     ----------
     framing : LengthPrefix, Delimiter or FixedSize
     max_frame : int, bytes, optional
-        A longer frame is an error, before its memory is allocated.
+        A longer frame is an error: before memory is allocated for it where a header tells the
+        length, and once so much is held where a delimiter ends it.
 
     Notes
     -----
@@ -39,6 +41,11 @@ cdef class Framer:
 
     One thread at a time: a second one gets RuntimeError.
     """
+
+    cdef fsk_framer *framer
+    cdef fsk_framing rules
+    cdef ssize_t failure  # what ended the stream, -errno, or 0
+    cdef bint is_busy  # a call is under way
 
     def __cinit__(self, Framing framing not None, *, max_frame=1 << 20):
         cdef int result
@@ -155,10 +162,16 @@ cdef class Framer:
         FrameError
             The error that the next ``feed`` would have raised.
         """
+        cdef const unsigned char *data
+        cdef size_t size
+        cdef uint64_t missing
         self.begin()
         try:
             self.check()
-            check_end(self.framer, &self.rules)
+            fsk_framer_left(self.framer, &data, &size, &missing)
+            if size > 0:
+                raise_incomplete("a frame", PyBytes_FromStringAndSize(<const char *>data, size),
+                                 missing, self.rules.kind != FSK_FRAMING_DELIMITER)
         finally:
             self.leave()
 
@@ -174,15 +187,10 @@ cdef object frame_error(const fsk_framing *rules, ssize_t code, uint64_t offset)
     return FrameError(-code, text, offset)
 
 
-cdef int check_end(const fsk_framer *framer, const fsk_framing *rules) except -1:
-    """Raise IncompleteFrameError unless the stream may end here."""
-    cdef const unsigned char *data
-    cdef size_t size
-    cdef uint64_t missing
-    fsk_framer_left(framer, &data, &size, &missing)
-    if size == 0:
-        return 0
-    what = "the delimiter is" if rules.kind == FSK_FRAMING_DELIMITER else f"{missing} more are"
-    raise IncompleteFrameError(
-        f"the stream ended inside a frame: {size} bytes of it came, and {what} missing",
-        PyBytes_FromStringAndSize(<const char *>data, size), missing)
+cdef int raise_incomplete(str what, bytes partial, uint64_t missing, bint is_exact) except -1:
+    """Raise the IncompleteFrameError of an end inside what; not is_exact: missing at least."""
+    verb = "is" if missing == 1 else "are"
+    lack = f"{missing} more {verb} missing" if is_exact else "its delimiter is missing"
+    came = "1 byte" if len(partial) == 1 else f"{len(partial)} bytes"
+    raise IncompleteFrameError(f"the stream ended inside {what}: {came} of it came, and {lack}",
+                               partial, missing)
