@@ -190,14 +190,17 @@ cdef class FrameFiller:
         finally:
             if not is_taken:
                 # The framer has the bytes before these.
-                source.put(filled.arena + gap + size, have - size)
+                source.keep(filled.arena + gap + size, have - size)
                 self.is_slow = self.is_slow or have > LEAST_READ
         if not is_taken:
             source.end(0)
             return 0
         fsk_framer_take(source.framer, NULL, size)
         source.beside += taken - size
-        source.put(filled.arena + gap + taken, have - taken)
+        try:
+            source.keep(filled.arena + gap + taken, have - taken)
+        except MemoryError:
+            pass  # the rows are whole; the next call tells
         self.adapt(taken, <uint32_t>rows == filled.capacity and have > taken)
         self.set_rows(filled, rows)
         return rows

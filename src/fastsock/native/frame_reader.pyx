@@ -27,15 +27,21 @@ cdef class FrameReader:
         longer in it.
     framing : LengthPrefix, Delimiter or FixedSize
     max_frame : int, bytes, optional
-        A longer frame is an error, raised before memory is allocated for it.
+        A longer frame is an error: before memory is allocated for it where a header tells the
+        length, and once so much is held where a delimiter ends it.
     readahead : int, bytes, optional
         Read at a time, at most, beyond the frame that is waited for.
 
     Notes
     -----
     Waits as ``sock.recv`` does: the socket's timeout counts for the call as a whole; a closed
-    socket is OSError(EBADF). Whatever is raised, a TimeoutError or a signal handler's exception, no
-    byte is lost: the next call goes on.
+    socket is OSError(EBADF). After a TimeoutError, and a signal handler's exception while it waits,
+    no byte is lost: the next call goes on. Frames as bytes that a call is about to return are lost
+    when a handler raises in that moment; those in a batch are not.
+
+    Nor is anything lost for want of memory, where there is a MemoryError and the next call tries
+    again, but for bytes that a batch has received beyond its rows: from then on every call that has
+    to receive is MemoryError.
 
     Ends and errors are the same for all calls. After the last frame the end of the stream is what
     each call tells; inside a frame it is an IncompleteFrameError, with ``partial`` and
@@ -44,8 +50,9 @@ cdef class FrameReader:
 
     An SSLSocket is read by its own ``recv_into``, and its timeout changed for the moment when
     ``timeout=`` is another: let no other thread use the socket meanwhile. A signal handler that
-    raises in the microseconds in which OpenSSL hands bytes over hides how many: every later call
-    that has to receive is OSError(EIO).
+    raises in the microseconds in which OpenSSL hands bytes over hides how many, and they are lost:
+    every later call that has to receive is OSError(EIO). (Of a record of one byte that goes
+    unnoticed once in 256 times.)
 
     One thread at a time: a second one gets RuntimeError.
     """
@@ -116,8 +123,8 @@ cdef class FrameReader:
         Notes
         -----
         A large frame of known length is received in place, into the bytes that is returned. As with
-        ``recv``, what was received is lost when a signal handler raises in the moment of return;
-        ``recv_batch`` keeps it. Source: recv(2).
+        ``recv``, what would be returned is lost when a signal handler raises in the moment of
+        return; ``recv_batch`` keeps it. Source: recv(2).
         """
         cdef Py_ssize_t most = PyNumber_AsSsize_t(count, OverflowError)
         if most < 1:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport uint64_t
 
 from fastsock.native.libfastsock cimport FSK_FRAME_HEADER_MAX, fsk_framer, fsk_framing
 from fastsock.native.stream cimport StreamCall
@@ -17,13 +17,15 @@ cdef class FrameSource:
     cdef bint is_raw
     cdef unsigned char header[FSK_FRAME_HEADER_MAX]  # of the frame whole
     cdef size_t header_size
-    cdef bint is_broken   # bytes were lost, see stream
+    cdef int loss         # 0, or why bytes that were received are lost: what calls raise, an errno
 
     cdef uint64_t position(self) noexcept
     cdef size_t held(self) noexcept
+    cdef int check(self) except -1
     cdef int put(self, const void *data, size_t size) except -1
     cdef int put_back(self) except -1
     cdef size_t receive_into(self, StreamCall *call, void *where, size_t room) except? -1
+    cdef int keep(self, const void *data, size_t size) except -1
     cdef size_t receive(self, StreamCall *call) except? -1
     cdef bytes cut_one(self)
     cdef list cut_many(self, Py_ssize_t most)

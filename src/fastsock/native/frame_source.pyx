@@ -13,16 +13,16 @@ What follows
 cimport cython
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.errno cimport EIO
+from libc.errno cimport EIO, ENOMEM
 from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
 from fastsock.native.framer cimport frame_error, raise_incomplete
 from fastsock.native.framing cimport Framing
 from fastsock.native.libfastsock cimport (
-    FSK_FRAMING_DELIMITER, fsk_framer_begun, fsk_framer_data, fsk_framer_feed, fsk_framer_free,
-    fsk_framer_leave, fsk_framer_left, fsk_framer_new, fsk_framer_next, fsk_framer_offset,
-    fsk_framer_put, fsk_framer_room, fsk_framer_take,
+    FSK_FRAMING_DELIMITER, fsk_framer_back, fsk_framer_begun, fsk_framer_data, fsk_framer_feed,
+    fsk_framer_free, fsk_framer_leave, fsk_framer_left, fsk_framer_new, fsk_framer_next,
+    fsk_framer_offset, fsk_framer_put, fsk_framer_room, fsk_framer_take,
 )
 from fastsock.native.stream cimport begin_receive, check_stream, receive_some
 from fastsock.native.waiting cimport OWN_TIMEOUT
@@ -65,14 +65,31 @@ cdef class FrameSource:
             raise MemoryError
         return 0
 
+    cdef int keep(self, const void *data, size_t size) except -1:
+        """put, of bytes that are lost if there is no memory: then the stream ends before them."""
+        if fsk_framer_feed(self.framer, data, size) < 0:
+            self.loss = ENOMEM
+            self.check()
+        return 0
+
+    cdef int check(self) except -1:
+        """Raise if bytes are lost: what comes next would be taken for them."""
+        if self.loss == 0:
+            return 0
+        if self.loss == ENOMEM:
+            raise MemoryError("there was no memory for bytes that had been received, which are "
+                              "lost: close the connection")
+        raise OSError(self.loss, "a signal handler has raised while TLS was giving bytes, which "
+                      "are lost: close the connection")
+
     cdef size_t receive_into(self, StreamCall *call, void *where, size_t room) except? -1:
-        if self.is_broken:
-            raise OSError(EIO, "a signal handler has raised while TLS was giving bytes, which are "
-                          "lost: close the connection")
+        self.check()
         try:
             return receive_some(self.sock, call, where, room)
-        finally:
-            self.is_broken = call.is_lost
+        except BaseException:
+            if call.is_lost:
+                self.loss = EIO
+            raise
 
     cdef size_t receive(self, StreamCall *call) except? -1:
         """Receive into the framer, from which all whole frames have been cut; 0: the end."""
@@ -89,32 +106,51 @@ cdef class FrameSource:
         cdef uint64_t offset
         cdef uint32_t length
         cdef ssize_t count
+        cdef uint64_t before
         if self.whole is not None:
             return None
+        before = self.position()
         count = fsk_framer_next(self.framer, &offset, &length, 1)
         if count < 0:
             self.fail(count)
         if count == 0:
             return None
-        return PyBytes_FromStringAndSize(<const char *>fsk_framer_data(self.framer) + offset,
-                                         length)
+        try:
+            return PyBytes_FromStringAndSize(
+                <const char *>fsk_framer_data(self.framer) + offset, length)
+        except BaseException:
+            fsk_framer_back(self.framer, self.position() - before)
+            raise
 
     cdef list cut_many(self, Py_ssize_t most):
-        """The whole frames that are there, up to most."""
+        """The whole frames that are there, up to most; fewer if there is no memory for more."""
         cdef uint64_t offsets[ROWS]
         cdef uint32_t lengths[ROWS]
         cdef const char *data
+        cdef uint64_t before
         cdef ssize_t i, count = ROWS
         cdef list frames = []
         while count == ROWS and most > 0:
+            before = self.position()
             count = fsk_framer_next(self.framer, offsets, lengths, min(most, <Py_ssize_t>ROWS))
             if count < 0:
                 if frames:
                     break  # the next call meets it
                 self.fail(count)
             data = <const char *>fsk_framer_data(self.framer)
-            for i in range(count):
-                frames.append(PyBytes_FromStringAndSize(data + offsets[i], lengths[i]))
+            i = 0
+            try:
+                while i < count:
+                    frames.append(PyBytes_FromStringAndSize(data + offsets[i], lengths[i]))
+                    i += 1
+            except BaseException:
+                # From the end of the frame before it; what follows each frame is as long.
+                fsk_framer_back(self.framer, self.position() - before if i == 0 else
+                                offsets[count - 1] + lengths[count - 1]
+                                - offsets[i - 1] - lengths[i - 1])
+                if frames:
+                    break
+                raise
             most -= count
         return frames
 
@@ -135,8 +171,9 @@ cdef class FrameSource:
                 begin_receive(&call, self.sock, OWN_TIMEOUT)
                 has_begun = True
             if self.whole is not None:
-                whole = self.receive_whole(&call)
-                return [] if whole is None else [whole]
+                frames = [None]  # made before: without memory the frame would be lost
+                frames[0] = self.receive_whole(&call)
+                return frames if frames[0] is not None else []
             if self.receive(&call) == 0:
                 self.end(0)
                 return frames
