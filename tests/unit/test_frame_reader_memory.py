@@ -132,7 +132,7 @@ with contextlib.suppress(MemoryError):
 
 
 def test_deadline_without_memory_is_kept():
-    """It is computed where an exception could only be written to stderr, which must be empty."""
+    """An error where it is computed could only be written to stderr; run() wants nothing there."""
     run(
         """
 reader = fastsock.FrameReader(sock, fastsock.Delimiter(b"\\n"))

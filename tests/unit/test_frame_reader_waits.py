@@ -281,9 +281,10 @@ def test_unwrapped_tls_socket_is_read_as_a_plain_one(connected, in_thread):
     assert take_all(reader) == []
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, BlockingIOError, ConnectionError])
 @each_take
-def test_handler_that_raises_while_tls_gives_bytes_is_noticed(connected, monkeypatch, take):
-    """Even if the first of the bytes is the one that was there before."""
+def test_handler_that_raises_while_tls_gives_bytes_is_noticed(connected, monkeypatch, take, error):
+    """Whatever it raises, and even if the first byte is the one that was there before."""
     sock, peer = connected("tls")
     reader = fastsock.FrameReader(sock, LINES)
     recv_into = type(sock).recv_into
@@ -292,12 +293,12 @@ def test_handler_that_raises_while_tls_gives_bytes_is_noticed(connected, monkeyp
         before = view[0]
         assert recv_into(self, view) == 20
         view[0] = before
-        raise KeyboardInterrupt
+        raise error
 
     with monkeypatch.context() as patch:
         patch.setattr("ssl.SSLSocket.recv_into", interrupted)
         peer.sendall(b"twenty bytes at once")
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(error):
             take(reader)
     peer.sendall(b"after\n")
     for _ in range(2):

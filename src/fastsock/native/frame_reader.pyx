@@ -27,8 +27,8 @@ cdef class FrameReader:
         longer in it.
     framing : LengthPrefix, Delimiter or FixedSize
     max_frame : int, bytes, optional
-        A longer frame is an error: raised before memory is allocated for it where a header tells
-        the length, and once so much has come where a delimiter ends it.
+        A longer frame is an error: before memory is allocated for it where a header tells the
+        length, and once so much is held where a delimiter ends it.
     readahead : int, bytes, optional
         Read at a time, at most, beyond the frame that is waited for.
 
@@ -51,7 +51,8 @@ cdef class FrameReader:
     An SSLSocket is read by its own ``recv_into``, and its timeout changed for the moment when
     ``timeout=`` is another: let no other thread use the socket meanwhile. A signal handler that
     raises in the microseconds in which OpenSSL hands bytes over hides how many, and they are lost:
-    every later call that has to receive is OSError(EIO).
+    every later call that has to receive is OSError(EIO). (Of a record of one byte that goes
+    unnoticed once in 256 times.)
 
     One thread at a time: a second one gets RuntimeError.
     """

@@ -73,8 +73,7 @@ cdef class FrameSource:
         return 0
 
     cdef int check(self) except -1:
-        """Raise for bytes that are lost, as whoever receives more would take it for what they are.
-        """
+        """Raise if bytes are lost: what comes next would be taken for them."""
         if self.loss == 0:
             return 0
         if self.loss == ENOMEM:

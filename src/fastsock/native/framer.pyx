@@ -31,7 +31,8 @@ cdef class Framer:
     ----------
     framing : LengthPrefix, Delimiter or FixedSize
     max_frame : int, bytes, optional
-        A longer frame is an error, before its memory is allocated.
+        A longer frame is an error: before memory is allocated for it where a header tells the
+        length, and once so much is held where a delimiter ends it.
 
     Notes
     -----

@@ -36,7 +36,7 @@ from fastsock.native.waiting cimport (
 )
 
 cdef enum:
-    MARK = 16  # bytes before a receive by method; a lost record of n fewer is missed at 256**-n
+    MARK = 16  # bytes put where a method receives; of n, fewer, it misses a loss once in 256**n
     STREAK_BYTES = 1024  # received bytes that count as much as a call that keeps the GIL
 
 
@@ -204,8 +204,9 @@ cdef ssize_t call_method(object sock, StreamCall *call, str name, void *data,
         own = timeout_ns(sock) if number(sock) >= 0 else 0
         call.has_failed = wants_to_wait(error) or (
             isinstance(error, TimeoutError) and own > 0 and now_ns() - started >= own)
-        # What it has refused for want of room or time it wants again.
-        call.is_lost = not call.has_failed and (is_send or memcmp(data, mark, marked) != 0)
+        # What send has refused for want of room or time it wants again. A handler may raise any
+        # error, also one that recv_into has: only the memory tells.
+        call.is_lost = not call.has_failed if is_send else memcmp(data, mark, marked) != 0
         if call.has_failed and call.operation.timeout_ns == 0:
             raise BlockingIOError(EAGAIN, "nothing is there, and the timeout is 0") from None
         raise
