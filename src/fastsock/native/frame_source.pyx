@@ -188,8 +188,9 @@ cdef class FrameSource:
             return 0
         # max_frame bounds the length.
         whole = PyBytes_FromStringAndSize(NULL, length)
-        memcpy(self.header, data, header)
-        memcpy(PyBytes_AS_STRING(whole), data + header, size - header)
+        if size > 0:  # of a frame without header nothing may be there, and data NULL
+            memcpy(self.header, data, header)
+            memcpy(PyBytes_AS_STRING(whole), data + header, size - header)
         fsk_framer_leave(self.framer)
         self.beside -= header + length  # until it is whole
         self.whole, self.whole_size = whole, length
