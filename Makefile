@@ -115,14 +115,19 @@ format: $(VENV)/linters
 # An installed copy, as the instrumented modules need the runtime preloaded and must not be rebuilt at
 # import. Leaks are looked for too: an extension's are found at exit. The bench's tests run nothing of
 # ours that the others don't, and matplotlib leaks. ThreadSanitizer looks at what has threads.
+# pytest would swallow the reports, so they go to files.
+REPORTS = log_path=$(CURDIR)/build/sanitizer.log
 sanitize: $(VENV)/tools $(SANITIZED)/built
 	@mkdir -p build
 	$(call C_TESTS,build/c-asan,-DFASTSOCK_SANITIZE=ON)
 	$(call C_TESTS,build/c-tsan,-DFASTSOCK_THREAD_SANITIZE=ON) -R '^(ring|bell|receiver|server)'
+	@rm -f build/sanitizer.log.*
 	LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
-	PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=1 \
+	PYTHONMALLOC=malloc ASAN_OPTIONS=$(REPORTS):detect_leaks=1 \
+	UBSAN_OPTIONS=$(REPORTS):print_stacktrace=1 \
 	$(SANITIZED)/bin/python -m pytest -q --repeats=2 tests/unit tests/property tests/stress tests/interop \
-		--ignore=tests/unit/test_bench.py --ignore=tests/unit/test_packet.py
+		--ignore=tests/unit/test_bench.py --ignore=tests/unit/test_packet.py || \
+		{ cat build/sanitizer.log.* >&2; exit 1; }
 
 $(SANITIZED)/built: $(SOURCES) .ci/environment
 	@.ci/environment "$(PYTHON)" $(SANITIZED) test
