@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "extensible.h"
 #include "search.h"
 
 static bool is_length_header(unsigned size) {
@@ -17,8 +18,10 @@ static bool is_length_header(unsigned size) {
 }
 
 int fsk_framing_check(const struct fsk_framing *framing) {
-    if (framing->size != sizeof *framing || framing->max_frame < 1 ||
-        framing->max_frame > FSK_FRAME_MAX)
+    int result = fski_extensible_check(framing, sizeof *framing, sizeof *framing);
+    if (result < 0)
+        return result;
+    if (framing->max_frame < 1 || framing->max_frame > FSK_FRAME_MAX)
         return -EINVAL;
     switch (framing->kind) {
     case FSK_FRAMING_LENGTH:

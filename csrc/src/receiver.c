@@ -12,6 +12,7 @@
 
 #include <fastsock/socket.h>
 
+#include "extensible.h"
 #include "kernel.h"
 #include "lane.h"
 
@@ -28,8 +29,7 @@ struct fsk_receiver {
 };
 
 static int check_options(const struct fsk_receiver_options *options, unsigned count) {
-    bool is_right = options->size == sizeof *options && count >= 1 &&
-                    count <= FSK_RECEIVER_SHARDS && options->memory <= PTRDIFF_MAX &&
+    bool is_right = count >= 1 && count <= FSK_RECEIVER_SHARDS && options->memory <= PTRDIFF_MAX &&
                     options->memory / count >= FSK_RECEIVER_MEMORY && options->priority >= 0 &&
                     options->overflow >= FSK_OVERFLOW_DROP_NEWEST &&
                     options->overflow <= FSK_OVERFLOW_BLOCK;
@@ -49,9 +49,12 @@ static void undo(struct fsk_receiver *receiver, unsigned opened) {
 }
 
 int fsk_receiver_open(struct fsk_receiver **receiver, const int *fds, unsigned count,
-                      const struct fsk_receiver_options *options) {
+                      const struct fsk_receiver_options *given) {
     *receiver = NULL;
-    int result = check_options(options, count);
+    struct fsk_receiver_options options;
+    int result = fski_extensible_read(&options, sizeof options, sizeof options, given);
+    if (result == 0)
+        result = check_options(&options, count);
     if (result < 0)
         return result;
     struct fsk_receiver *made = NULL;
@@ -59,7 +62,7 @@ int fsk_receiver_open(struct fsk_receiver **receiver, const int *fds, unsigned c
     if (posix_memalign((void **)&made, _Alignof(struct fsk_receiver), size) != 0)
         return -ENOMEM;
     memset(made, 0, size);
-    made->options = *options;
+    made->options = options;
     made->count = count;
     made->owner = getpid();
     atomic_init(&made->users, 1);
@@ -70,10 +73,10 @@ int fsk_receiver_open(struct fsk_receiver **receiver, const int *fds, unsigned c
     }
     unsigned opened = 0;
     for (; result >= 0 && opened < count; opened += result >= 0)
-        result = fski_lane_open(&made->lanes[opened], fds[opened], options->memory / count,
+        result = fski_lane_open(&made->lanes[opened], fds[opened], options.memory / count,
                                 &made->options, &made->bell);
     for (unsigned i = 0; result >= 0 && i < count; i++)
-        result = fski_lane_start(&made->lanes[i], options->cpus == NULL ? -1 : options->cpus[i]);
+        result = fski_lane_start(&made->lanes[i], options.cpus == NULL ? -1 : options.cpus[i]);
     if (result < 0) {
         undo(made, opened);
         return result;
@@ -213,19 +216,15 @@ int fsk_receiver_fd(struct fsk_receiver *receiver) {
 }
 
 int fsk_receiver_stats(struct fsk_receiver *receiver, struct fsk_receiver_stats *stats) {
-    if (stats->size != sizeof *stats)
-        return -EINVAL;
+    struct fsk_receiver_stats now = {.kernel_drops_exact = true};
     int entered = enter(receiver);
     if (entered == -ECHILD)
         return entered;
-    memset(stats, 0, sizeof *stats);
-    stats->size = sizeof *stats;
-    stats->kernel_drops_exact = true;
     for (unsigned i = 0; i < receiver->count; i++)
-        fski_lane_count(&receiver->lanes[i], stats, entered >= 0);
+        fski_lane_count(&receiver->lanes[i], &now, entered >= 0);
     if (entered >= 0)
         leave(receiver);
-    return 0;
+    return fski_extensible_write(stats, &now, sizeof now, sizeof now);
 }
 
 /* Waits until no other thread is in a call that needs descriptors; nobody comes in after that. */

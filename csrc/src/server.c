@@ -15,6 +15,7 @@
 #include <fastsock/socket.h>
 
 #include "engine.h"
+#include "extensible.h"
 #include "kernel.h"
 
 /* A hundred years, so that a time and a timeout can be added; more is none. */
@@ -31,12 +32,26 @@ int fski_server_set_accepting(struct fsk_server *server, bool is_accepting) {
     return result;
 }
 
-static int check_options(const struct fsk_server_options *options) {
-    bool is_right = options->size == sizeof *options && options->max_connections >= 1 &&
+/* Takes what the caller gave, and a framing that outlasts the call. */
+static int read_options(struct fsk_server *server, const struct fsk_server_options *given) {
+    struct fsk_server_options *options = &server->options;
+    int result = fski_extensible_read(options, sizeof *options, sizeof *options, given);
+    if (result < 0)
+        return result;
+    bool is_right = options->framing != NULL && options->max_connections >= 1 &&
                     options->max_connections < FSKI_NOBODY / 2 && options->max_pending >= 1 &&
                     options->memory <= PTRDIFF_MAX &&
                     (options->idle_timeout_ns > 0 || options->idle_timeout_ns == FSK_FOREVER);
-    return is_right ? fsk_framing_check(&options->framing) : -EINVAL;
+    if (!is_right)
+        return -EINVAL;
+    if (options->idle_timeout_ns > LONGEST_IDLE_NS)
+        options->idle_timeout_ns = FSK_FOREVER;
+    result = fsk_framing_check(options->framing);
+    if (result < 0)
+        return result;
+    server->framing = *options->framing;
+    options->framing = &server->framing;
+    return 0;
 }
 
 static int check_listener(int listener) {
@@ -50,18 +65,15 @@ static int check_listener(int listener) {
 int fsk_server_open(struct fsk_server **server, int listener,
                     const struct fsk_server_options *options) {
     *server = NULL;
-    int result = check_options(options);
-    if (result == 0)
-        result = check_listener(listener);
-    if (result < 0)
-        return result;
     struct fsk_server *made = calloc(1, sizeof *made);
     if (made == NULL)
         return -ENOMEM;
-    made->options = *options;
-    if (options->idle_timeout_ns > LONGEST_IDLE_NS)
-        made->options.idle_timeout_ns = FSK_FOREVER;
-    made->budget.limit = options->memory;
+    int result = read_options(made, options);
+    if (result == 0)
+        result = check_listener(listener);
+    if (result < 0)
+        goto no_poller;
+    made->budget.limit = made->options.memory;
     made->owner = getpid();
     made->listener = listener;
     made->accept_again_ns = FSK_FOREVER;
@@ -202,7 +214,7 @@ static bool takes_output(const struct fski_connection *connection) {
 
 int fsk_server_send(struct fsk_server *server, uint32_t connection, const void *data,
                     size_t length) {
-    const struct fsk_framing *framing = &server->options.framing;
+    const struct fsk_framing *framing = &server->framing;
     size_t most = server->options.max_pending;
     struct fski_connection *to = fski_roster_find(&server->roster, connection);
     int result = fsk_framing_check_frame(framing, data, length);
@@ -359,16 +371,13 @@ const struct fsk_closed *fsk_server_closed(const struct fsk_server *server, size
 }
 
 int fsk_server_stats(const struct fsk_server *server, struct fsk_server_stats *stats) {
-    if (stats->size != sizeof *stats)
-        return -EINVAL;
     if (server->owner != getpid())
         return -ECHILD;
-    *stats = server->stats;
-    stats->size = sizeof *stats;
-    stats->connections = server->roster.open;
-    stats->memory = server->budget.used;
-    stats->memory_peak = server->budget.peak;
-    return 0;
+    struct fsk_server_stats now = server->stats;
+    now.connections = server->roster.open;
+    now.memory = server->budget.used;
+    now.memory_peak = server->budget.peak;
+    return fski_extensible_write(stats, &now, sizeof now, sizeof now);
 }
 
 void fsk_server_free(struct fsk_server *server) {

@@ -20,7 +20,8 @@ enum { FSKI_READY_COUNT = 256 };
 #define FSKI_TOKEN_BELL (UINT64_MAX - 1)
 
 struct fsk_server {
-    struct fsk_server_options options;
+    struct fsk_server_options options; /* its framing is the next member */
+    struct fsk_framing framing;
     struct fsk_server_stats stats;
     struct fski_budget budget;
     struct fski_roster roster;

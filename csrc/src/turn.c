@@ -330,7 +330,7 @@ static int told(struct fsk_server *server, int result) {
 }
 
 int fsk_server_next(struct fsk_server *server, int64_t timeout_ns, struct fsk_batch *batch) {
-    const struct fski_receiving receiving = {&server->options.framing, batch, &server->budget,
+    const struct fski_receiving receiving = {&server->framing, batch, &server->budget,
                                              &server->stats};
     if (server->owner != getpid())
         return -ECHILD;

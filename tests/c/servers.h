@@ -55,8 +55,10 @@ static inline struct fsk_framing lines(uint32_t max_frame) {
 }
 
 static inline struct fsk_server_options usual(void) {
+    static struct fsk_framing usually;
+    usually = prefixed(65536);
     return (struct fsk_server_options){.size = sizeof(struct fsk_server_options),
-                                       .framing = prefixed(65536),
+                                       .framing = &usually,
                                        .memory = 1 << 24,
                                        .max_pending = 1 << 20,
                                        .max_connections = 1000,
@@ -66,7 +68,7 @@ static inline struct fsk_server_options usual(void) {
 /* With a batch of so many rows. */
 static inline struct served start_rows(const struct fsk_server_options *options, uint32_t rows) {
     struct served made;
-    size_t arena = fsk_server_arena(&options->framing);
+    size_t arena = fsk_server_arena(options->framing);
     told.frame_count = told.used = told.opened_count = told.closed_count = 0;
     REQUIRE(fsk_batch_new(&made.batch, rows, (uint32_t)((arena + rows - 1) / rows), 1) == 0);
     made.listener = open_listener(AF_INET, &made.name);

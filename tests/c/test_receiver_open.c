@@ -27,7 +27,7 @@ static void numbers_out_of_range_are_refused(void) {
     } while (0)
     REFUSED(1, size, 0);
     REFUSED(1, size, sizeof(struct fsk_receiver_options) - 1);
-    REFUSED(1, size, sizeof(struct fsk_receiver_options) + 1);
+    REFUSED(1, size, SIZE_MAX);
     REFUSED(0, gro, true);
     REFUSED(FSK_RECEIVER_SHARDS + 1, memory, (size_t)1 << 30);
     REFUSED(1, memory, 0);

@@ -18,7 +18,9 @@ static void open_refuses_what_contradicts_itself(void) {
     wrong[3].max_pending = 0;
     wrong[4].memory = SIZE_MAX;
     wrong[5].idle_timeout_ns = 0;
-    wrong[6].framing.max_frame = 0;
+    struct fsk_framing none = *good.framing;
+    none.max_frame = 0;
+    wrong[6].framing = &none;
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         CHECK_INT(fsk_server_open(&server, listener, &wrong[i]), -EINVAL);
         CHECK(server == NULL);
@@ -29,6 +31,29 @@ static void open_refuses_what_contradicts_itself(void) {
     close(listener);
     close(stream);
     fsk_server_free(NULL);
+}
+
+/* A program compiled with later headers asks for nothing that it has not set. */
+static void options_of_a_later_version_are_taken_as_far_as_known(void) {
+    struct fsk_address name;
+    struct fsk_server *server;
+    struct {
+        struct fsk_server_options known;
+        uint64_t later;
+    } options = {usual(), 1};
+    struct {
+        struct fsk_server_stats known;
+        uint64_t later;
+    } stats = {{.size = sizeof stats}, 1};
+    int listener = open_listener(AF_INET, &name);
+    REQUIRE(listen(listener, 1) == 0);
+    options.known.size = sizeof options;
+    CHECK_INT(fsk_server_open(&server, listener, &options.known), -E2BIG);
+    options.later = 0;
+    REQUIRE(fsk_server_open(&server, listener, &options.known) == 0);
+    CHECK_INT(fsk_server_stats(server, &stats.known), 0);
+    CHECK_INT(stats.later, 0);
+    fsk_server_free(server);
 }
 
 /* Its messages are no stream. */
@@ -99,7 +124,8 @@ static void lines_byte_by_byte_come_whole(void) {
     const char text[] = "one\r\n\r\n\rtwo\n\r\n\r\r\nlast\r\n";
     const char *const expected[] = {"one", "", "\rtwo\n", "\r", "last"};
     struct fsk_server_options options = usual();
-    options.framing = lines(100);
+    const struct fsk_framing framing = lines(100);
+    options.framing = &framing;
     struct served served = start_with(&options);
     int client = join(&served, NULL);
     for (size_t i = 0; i < sizeof text - 1; i++) {
@@ -169,7 +195,8 @@ static void long_frames_come_whole_beside_short_ones(void) {
     const size_t lengths[] = {1000000, 3, 65536, 4095, 4096, 999999, 0, 70000, 131072, 1};
     const uint32_t count = sizeof lengths / sizeof *lengths;
     struct fsk_server_options options = usual();
-    options.framing = prefixed(1000000);
+    const struct fsk_framing framing = prefixed(1000000);
+    options.framing = &framing;
     for (uint32_t rows = 1; rows <= 64; rows *= 8) {
         struct served served = start_rows(&options, rows);
         uint32_t number;
@@ -197,7 +224,8 @@ static void long_frames_come_whole_beside_short_ones(void) {
 /* A connection that is behind a long frame by a few bytes does not go on holding its memory. */
 static void rest_behind_a_long_frame_takes_little_memory(void) {
     struct fsk_server_options options = usual();
-    options.framing = prefixed(1000000);
+    const struct fsk_framing framing = prefixed(1000000);
+    options.framing = &framing;
     struct served served = start_with(&options);
     unsigned char *stream = malloc(200008);
     size_t size = write_frame(stream, 1, 200000);
@@ -289,6 +317,7 @@ static void unix_streams_are_served(void) {
 }
 
 int main(void) {
+    RUN(options_of_a_later_version_are_taken_as_far_as_known);
     RUN(open_refuses_what_contradicts_itself);
     RUN(open_refuses_messages);
     RUN(next_with_too_small_a_batch_is_an_error);

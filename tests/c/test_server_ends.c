@@ -237,7 +237,8 @@ static void oversize_is_told_after_the_frames_before_it(void) {
 
 static void unending_line_is_oversize(void) {
     struct fsk_server_options options = usual();
-    options.framing = lines(100000);
+    const struct fsk_framing framing = lines(100000);
+    options.framing = &framing;
     struct served served = start_with(&options);
     uint32_t number;
     int client = join(&served, &number);

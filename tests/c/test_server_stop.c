@@ -122,7 +122,8 @@ static void signal_ends_the_wait(void) {
 /* A peer that sends without end and never a whole frame: the caller can look for signals meanwhile. */
 static void unending_frame_does_not_keep_the_caller(void) {
     struct fsk_server_options options = usual();
-    options.framing = prefixed(1 << 23);
+    const struct fsk_framing framing = prefixed(1 << 23);
+    options.framing = &framing;
     struct served served = start_with(&options);
     const int little = 4096; /* so that much is little by little */
     REQUIRE(setsockopt(served.listener, SOL_SOCKET, SO_RCVBUF, &little, sizeof little) == 0);

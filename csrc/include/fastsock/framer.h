@@ -32,7 +32,7 @@ struct fsk_framer;
  *   framing    in   copied
  *   readahead  in   bytes, up to FSK_FRAME_MAX; 0 for FSK_FRAMER_READAHEAD
  *
- * Returns 0, -ENOMEM, or -EINVAL (fsk_framing_check, or readahead out of range).
+ * Returns 0, -ENOMEM, -E2BIG or -EINVAL as fsk_framing_check, or -EINVAL (readahead is out of range).
  */
 FSK_API int fsk_framer_new(struct fsk_framer **framer, const struct fsk_framing *framing,
                            size_t readahead);

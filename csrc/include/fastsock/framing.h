@@ -45,7 +45,8 @@ struct fsk_framing {
     uint32_t frame_size; /* FIXED: bytes of each frame, 1..max_frame */
 };
 
-/* Returns 0, or -EINVAL when the rules contradict themselves or a number is out of range. */
+/* Returns 0, -EINVAL when the rules contradict themselves or a number is out of range, or -E2BIG when
+ * they have members set that only a later version of the library knows. */
 FSK_API int fsk_framing_check(const struct fsk_framing *framing);
 
 /* Where the cutting of one stream has come to. Zero-filled at its start. */

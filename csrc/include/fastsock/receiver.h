@@ -61,6 +61,7 @@ struct fsk_receiver_options {
  *
  * Returns 0, or with nothing changed
  *   -EINVAL      a size or number is out of range
+ *   -E2BIG       options has members set that only a later version of the library knows
  *   -EOPNOTSUPP  a socket has no messages; this system can't bind a thread to a CPU
  *   -EPERM       the priority is not allowed
  *   -ENOMEM, -EMFILE, -ENFILE, -EAGAIN (threads)
@@ -117,7 +118,7 @@ struct fsk_receiver_stats {
     unsigned pinned; /* batches not yet given back */
 };
 
-/* Any thread, also after fsk_receiver_close. Returns 0, -EINVAL or -ECHILD. */
+/* Any thread, also after fsk_receiver_close. Returns 0, -EINVAL (stats->size) or -ECHILD. */
 FSK_API int fsk_receiver_stats(struct fsk_receiver *receiver, struct fsk_receiver_stats *stats);
 
 /*

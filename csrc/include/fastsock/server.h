@@ -38,15 +38,18 @@ enum fsk_close_reason {
     FSK_CLOSE_REASONS,  /* how many there are */
 };
 
+/* Places that fsk_server_stats has for them, more than there are. */
+#define FSK_CLOSE_PLACES 16
+
 struct fsk_server_options {
-    size_t size;                /* sizeof(struct fsk_server_options) */
-    struct fsk_framing framing; /* max_frame is for both directions */
-    size_t memory;              /* bytes of unfinished frames and queued output, all connections */
-    size_t max_pending;         /* bytes queued for one connection */
-    uint32_t max_connections;   /* more wait in the listener's backlog */
-    int64_t idle_timeout_ns;    /* FSK_FOREVER: none. Since the last whole frame while one is
-                                   unfinished, then since the last byte. A hundred years or more: none */
+    size_t size;                       /* sizeof(struct fsk_server_options) */
+    const struct fsk_framing *framing; /* max_frame is for both directions */
+    size_t memory;            /* bytes of unfinished frames and queued output, all connections */
+    size_t max_pending;       /* bytes queued for one connection */
+    uint32_t max_connections; /* more wait in the listener's backlog */
     bool closes_slow; /* a send beyond max_pending or memory ends the connection; else it fails */
+    int64_t idle_timeout_ns; /* FSK_FOREVER: none. Since the last whole frame while one is
+                                unfinished, then since the last byte. A hundred years or more: none */
 };
 
 /*
@@ -54,10 +57,10 @@ struct fsk_server_options {
  *
  *   server    out  freed with fsk_server_free
  *   listener  in   the server's to close if this succeeds. It is made non-blocking
- *   options   in   copied
+ *   options   in   copied, with its framing
  *
- * Returns 0, -EINVAL (options, or it does not listen for streams), -ENOMEM, -EMFILE, -ENFILE, or other as
- * epoll_ctl(2).
+ * Returns 0, -EINVAL (options, or it does not listen for streams), -E2BIG (options of a later version
+ * than the library's), -ENOMEM, -EMFILE, -ENFILE, or other as epoll_ctl(2).
  */
 FSK_API int fsk_server_open(struct fsk_server **server, int listener,
                             const struct fsk_server_options *options);
@@ -159,8 +162,8 @@ FSK_API int64_t fsk_server_due(struct fsk_server *server);
 struct fsk_server_stats {
     size_t size; /* in: sizeof(struct fsk_server_stats) */
     uint64_t accepted;
-    uint64_t connections; /* open now */
-    uint64_t closed[FSK_CLOSE_REASONS];
+    uint64_t connections;              /* open now */
+    uint64_t closed[FSK_CLOSE_PLACES]; /* by enum fsk_close_reason */
     uint64_t frames_received;
     uint64_t bytes_received; /* of the streams */
     uint64_t frames_queued;
@@ -172,7 +175,7 @@ struct fsk_server_stats {
     uint64_t memory_peak;
 };
 
-/* Returns 0, -EINVAL or -ECHILD. */
+/* Returns 0, -EINVAL (stats->size) or -ECHILD. */
 FSK_API int fsk_server_stats(const struct fsk_server *server, struct fsk_server_stats *stats);
 
 /* Close every connection and the listener without sending what is queued, and free all. A TCP peer for

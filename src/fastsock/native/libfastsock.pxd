@@ -324,7 +324,7 @@ cdef extern from "fastsock/fastsock.h" nogil:
 
     struct fsk_server_options:
         size_t size
-        fsk_framing framing
+        const fsk_framing *framing
         size_t memory
         size_t max_pending
         uint32_t max_connections

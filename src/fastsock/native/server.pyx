@@ -66,8 +66,8 @@ cdef class Server:
             raise RuntimeError("a StreamServer is opened once")
         memset(&options, 0, sizeof(options))
         options.size = sizeof(options)
-        framing.limited(max_frame, &options.framing)
-        self.serving.rules = options.framing
+        framing.limited(max_frame, &self.serving.rules)
+        options.framing = &self.serving.rules
         slab = self.new_slab()
         of_slab = fsk_batch_size(slab.filled)
         if memory < 2 * LEAST_SLABS * of_slab:
