@@ -12,6 +12,8 @@ import typing as _typing
 if _typing.TYPE_CHECKING:
     from fastsock.capability import Capability as Capability
     from fastsock.capability import capabilities as capabilities
+    from fastsock.config import get_include as get_include
+    from fastsock.config import get_library as get_library
     from fastsock.credentials import PeerCredentials as PeerCredentials
 
     # Of two imports of a name mypy keeps the first, Python the last.
@@ -82,6 +84,8 @@ _LATER = {
     "ServerStats": "fastsock.stats",
     "StreamServer": "fastsock.server",
     "capabilities": "fastsock.capability",
+    "get_include": "fastsock.config",
+    "get_library": "fastsock.config",
     "open_shards": "fastsock.receiver",
 }
 

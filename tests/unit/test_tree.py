@@ -75,7 +75,7 @@ def test_extern_declarations_stand_in_two_files():
     users = [file for file in tracked("src/*.pyx", "src/*.pxd") if "cdef extern" in code_of(file)]
     assert names_of(users) == [
         "src/fastsock/native/interpreter.pxd",
-        "src/fastsock/native/libfastsock.pxd",
+        "src/fastsock/libfastsock.pxd",
     ]
 
 

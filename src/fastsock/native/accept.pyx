@@ -7,7 +7,7 @@ from libc.errno cimport ECONNABORTED
 
 from fastsock.native.address cimport to_python
 from fastsock.native.descriptor cimport build_like, method_of, number, serves, stdlib
-from fastsock.native.libfastsock cimport (
+from fastsock.libfastsock cimport (
     FSK_WAIT_READABLE, fsk_address, fsk_socket_accept, fsk_socket_is_blocking,
 )
 from fastsock.native.waiting cimport OWN_TIMEOUT, Operation, perform

@@ -2,7 +2,7 @@
 from libc.string cimport memcmp
 
 from fastsock.native.interpreter cimport FASTSOCK_HAS_GIL
-from fastsock.native.libfastsock cimport AF_INET, AF_INET6, fsk_address
+from fastsock.libfastsock cimport AF_INET, AF_INET6, fsk_address
 
 cdef enum:
     IP4_SIZE = 8   # bytes of a struct sockaddr_in that tell senders apart: family, port, host

@@ -28,7 +28,7 @@ import os
 
 from fastsock.native.arguments cimport pin_data
 from fastsock.native.interpreter cimport PyUnicode_DecodeFSDefaultAndSize
-from fastsock.native.libfastsock cimport (
+from fastsock.libfastsock cimport (
     AF_UNIX, FSK_HOST_SIZE, SOCK_DGRAM, fsk_address_equal,
     fsk_address_format_host, fsk_address_hash, fsk_address_is_abstract, fsk_address_parse_host,
     fsk_address_path, fsk_address_set_path, htonl, ntohl, ntohs, sockaddr_in6,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 from libc.stdint cimport uint32_t
 
-from fastsock.native.libfastsock cimport fsk_batch
+from fastsock.libfastsock cimport fsk_batch
 from fastsock.native.messages cimport Messages
 from fastsock.native.slab cimport Slab
 

@@ -13,7 +13,7 @@ cimport cython
 from cpython.number cimport PyNumber_AsSsize_t
 
 from fastsock.native.interpreter cimport fastsock_count
-from fastsock.native.libfastsock cimport fsk_batch, fsk_batch_clear, fsk_batch_size
+from fastsock.libfastsock cimport fsk_batch, fsk_batch_clear, fsk_batch_size
 from fastsock.native.messages cimport Messages
 from fastsock.native.slab cimport Slab, make_slab
 

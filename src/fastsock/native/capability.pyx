@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """What libfastsock finds out about itself and the kernel."""
-from fastsock.native.libfastsock cimport (
+from fastsock.libfastsock cimport (
     FSK_CAPABILITY_COUNT, fsk_capability, fsk_capability_name, fsk_capability_probe,
     fsk_capability_report,
 )

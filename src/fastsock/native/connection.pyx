@@ -11,7 +11,7 @@ from libc.errno cimport EAGAIN, EMSGSIZE, ENOBUFS, EPIPE
 from fastsock.native.address cimport to_python
 from fastsock.native.arguments cimport pin_data
 from fastsock.native.framing cimport check_frame, refuse_single
-from fastsock.native.libfastsock cimport (
+from fastsock.libfastsock cimport (
     fsk_address, fsk_server_abort, fsk_server_connection_fd, fsk_server_end, fsk_server_peer,
     fsk_server_pending, fsk_server_send,
 )

@@ -9,7 +9,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint32_t
 
 from fastsock.native.batch cimport Batch
-from fastsock.native.libfastsock cimport FSK_NO_ADDRESS, fsk_batch
+from fastsock.libfastsock cimport FSK_NO_ADDRESS, fsk_batch
 from fastsock.native.slab cimport Slab, sources_of, unpin
 from fastsock.native.waiting cimport now_ns
 

@@ -5,7 +5,7 @@ from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
 from libc.stdint cimport int64_t
 
 from fastsock.native.interpreter cimport PyCFunction
-from fastsock.native.libfastsock cimport AF_INET, AF_INET6, AF_UNIX, SOCK_STREAM
+from fastsock.libfastsock cimport AF_INET, AF_INET6, AF_UNIX, SOCK_STREAM
 
 
 # What is known of CPython's socket classes. Filled at import; low_water_in_use once set stays.

@@ -22,7 +22,7 @@ from fastsock.native.interpreter cimport (
     METH_NOARGS, PyDescr_NewMethod, PyMemberDef, PyMemberDescrObject, PyMember_SetOne,
     PyMethodDescrObject, PyType_IsSubtype, T_INT, TypeSlots,
 )
-from fastsock.native.libfastsock cimport (
+from fastsock.libfastsock cimport (
     SO_RCVLOWAT, SOCK_DGRAM, SOCK_SEQPACKET, SOL_SOCKET, fsk_socket_receive_low_water,
 )
 

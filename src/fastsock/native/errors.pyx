@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The one crossing from libfastsock's results to Python's exceptions."""
 from fastsock.native.interpreter cimport PyUnicode_DecodeLocale
-from fastsock.native.libfastsock cimport fsk_error_text
+from fastsock.libfastsock cimport fsk_error_text
 
 
 class CapabilityError(OSError):

@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uint32_t
 
 from fastsock.native.batch cimport Batch
 from fastsock.native.frame_source cimport FrameSource
-from fastsock.native.libfastsock cimport fsk_batch, fsk_cut
+from fastsock.libfastsock cimport fsk_batch, fsk_cut
 from fastsock.native.stream cimport StreamCall
 
 

@@ -20,7 +20,7 @@ from libc.string cimport memcpy, memset
 
 from fastsock.native.batch cimport Batch
 from fastsock.native.frame_source cimport FrameSource
-from fastsock.native.libfastsock cimport (
+from fastsock.libfastsock cimport (
     FSK_FRAME_HEADER_MAX, FSK_FRAMING_DELIMITER, FSK_FRAMING_FIXED, fsk_batch, fsk_framer_left,
     fsk_framer_next, fsk_framer_take, fsk_framing_cut,
 )

@@ -9,7 +9,7 @@ from fastsock.native.arguments cimport seconds_to_ns
 from fastsock.native.batch cimport Batch
 from fastsock.native.frame_filler cimport FrameFiller
 from fastsock.native.frame_source cimport FrameSource
-from fastsock.native.libfastsock cimport FSK_FRAME_MAX
+from fastsock.libfastsock cimport FSK_FRAME_MAX
 from fastsock.native.waiting cimport OWN_TIMEOUT
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 from libc.stdint cimport uint64_t
 
-from fastsock.native.libfastsock cimport FSK_FRAME_HEADER_MAX, fsk_framer, fsk_framing
+from fastsock.libfastsock cimport FSK_FRAME_HEADER_MAX, fsk_framer, fsk_framing
 from fastsock.native.stream cimport StreamCall
 
 

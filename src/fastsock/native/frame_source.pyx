@@ -19,7 +19,7 @@ from libc.string cimport memcpy
 
 from fastsock.native.framer cimport frame_error, raise_incomplete
 from fastsock.native.framing cimport Framing
-from fastsock.native.libfastsock cimport (
+from fastsock.libfastsock cimport (
     FSK_FRAMING_DELIMITER, fsk_framer_back, fsk_framer_begun, fsk_framer_data, fsk_framer_feed,
     fsk_framer_free, fsk_framer_leave, fsk_framer_left, fsk_framer_new, fsk_framer_next,
     fsk_framer_offset, fsk_framer_put, fsk_framer_room, fsk_framer_take,

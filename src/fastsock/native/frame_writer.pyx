@@ -21,7 +21,7 @@ from libc.string cimport memcpy, memset
 
 from fastsock.native.arguments cimport pin_data
 from fastsock.native.framing cimport Framing, check_frame
-from fastsock.native.libfastsock cimport (
+from fastsock.libfastsock cimport (
     FSK_FRAME_HEADER_MAX, FSK_FRAMING_DELIMITER, fsk_framing, fsk_framing_encode,
     fsk_framing_encoded_size, fsk_framing_header, iovec,
 )

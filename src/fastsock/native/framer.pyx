@@ -10,7 +10,7 @@ from fastsock.native.errors import FrameError, IncompleteFrameError
 
 from fastsock.native.arguments cimport pin_data
 from fastsock.native.framing cimport Framing
-from fastsock.native.libfastsock cimport (
+from fastsock.libfastsock cimport (
     FSK_FRAMING_DELIMITER, fsk_framer, fsk_framer_cut, fsk_framer_free, fsk_framer_left,
     fsk_framer_new, fsk_framer_offset, fsk_framing,
 )

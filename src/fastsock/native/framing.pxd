@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 from libc.stddef cimport size_t
 
-from fastsock.native.libfastsock cimport fsk_framing
+from fastsock.libfastsock cimport fsk_framing
 
 
 cdef class Framing:

@@ -10,7 +10,7 @@ from libc.errno cimport EMSGSIZE
 from libc.string cimport memcmp, memcpy
 
 from fastsock.native.arguments cimport pin_data
-from fastsock.native.libfastsock cimport (
+from fastsock.libfastsock cimport (
     FSK_DELIMITER_MAX, FSK_FRAME_MAX, FSK_FRAMING_DELIMITER, FSK_FRAMING_FIXED, FSK_FRAMING_LENGTH,
     FSK_FRAMING_VARINT, fsk_framing_check_frame, fsk_framing_encode, fsk_framing_encoded_size,
 )

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Which libfastsock is loaded."""
-from fastsock.native.libfastsock cimport fsk_engine_name, fsk_version
+from fastsock.libfastsock cimport fsk_engine_name, fsk_version
 
 
 def engine_name():

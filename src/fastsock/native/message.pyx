@@ -24,7 +24,7 @@ from fastsock.native.address cimport from_python, to_python
 from fastsock.native.arguments cimport as_flags, pin_data
 from fastsock.native.descriptor cimport family, method_of, number, serves, timeout_ns
 from fastsock.native.interpreter cimport PySys_Audit, new_bytes, resize_bytes
-from fastsock.native.libfastsock cimport (
+from fastsock.libfastsock cimport (
     MSG_TRUNC, fsk_address, fsk_control, fsk_control_descriptors, fsk_control_next,
     fsk_control_put, fsk_control_space, fsk_message, fsk_receive_message, fsk_send_message, iovec,
 )

@@ -11,7 +11,7 @@ from libc.stdint cimport uint32_t
 
 from fastsock.native.errors import StaleMessageError
 
-from fastsock.native.libfastsock cimport (
+from fastsock.libfastsock cimport (
     FSK_BATCH_COALESCED, FSK_BATCH_CONTROL_TRUNCATED, FSK_BATCH_TRUNCATED, FSK_METADATA_DESTINATION,
     FSK_METADATA_HOP_LIMIT, FSK_METADATA_TIMESTAMP, FSK_METADATA_TOS, FSK_NO_ADDRESS,
 )

@@ -13,7 +13,7 @@ from fastsock.native.descriptor cimport (
 from fastsock.native.errors import CapabilityError
 
 from fastsock.native.errors cimport raise_error
-from fastsock.native.libfastsock cimport (
+from fastsock.libfastsock cimport (
     AF_INET, AF_INET6, AF_UNIX, SOCK_DGRAM, fsk_address, fsk_address_is_multicast,
     fsk_address_parse_host, fsk_multicast_join, fsk_multicast_leave,
     fsk_multicast_only_joined,

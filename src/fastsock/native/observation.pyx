@@ -8,7 +8,7 @@ from fastsock.native.descriptor cimport family, int_member, method_of, number, s
 from fastsock.native.errors import CapabilityError
 
 from fastsock.native.errors cimport raise_error
-from fastsock.native.libfastsock cimport (
+from fastsock.libfastsock cimport (
     AF_UNIX, FSK_METADATA_DESTINATION, FSK_METADATA_HOP_LIMIT, FSK_METADATA_TIMESTAMP,
     FSK_METADATA_TOS, SOCK_DGRAM, fsk_metadata_enable, fsk_metadata_enabled, fsk_socket_drops,
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-from fastsock.native.libfastsock cimport fsk_address, fsk_batch, fsk_message
+from fastsock.libfastsock cimport fsk_address, fsk_batch, fsk_message
 from fastsock.native.state cimport State
 from fastsock.native.wakeup cimport Patience
 

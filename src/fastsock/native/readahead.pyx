@@ -23,7 +23,7 @@ from fastsock.native.errors cimport raise_error
 from fastsock.native.interpreter cimport (
     FASTSOCK_CMSG_CLOEXEC, FASTSOCK_ERRQUEUE, fastsock_count,
 )
-from fastsock.native.libfastsock cimport (
+from fastsock.libfastsock cimport (
     FSK_READAHEAD_BUFFERS, FSK_READAHEAD_ROWS, MSG_CTRUNC, MSG_DONTWAIT, MSG_OOB, MSG_PEEK,
     MSG_TRUNC, fsk_batch, fsk_control, fsk_control_next, fsk_control_put, fsk_control_space,
     fsk_datagram, fsk_readahead, fsk_readahead_clear, fsk_readahead_fill, fsk_readahead_first,

@@ -25,7 +25,7 @@ from fastsock.native.interpreter cimport (
     FASTSOCK_SCRATCH_SIZE, fastsock_scratch, fastsock_scratch_memory,
     new_bytes, resize_bytes,
 )
-from fastsock.native.libfastsock cimport (
+from fastsock.libfastsock cimport (
     MSG_TRUNC, fsk_address, fsk_message, fsk_receive, fsk_receive_from, iovec,
 )
 from fastsock.native.readahead cimport receive_ahead, receive_ahead_message

@@ -17,7 +17,7 @@ from fastsock.native.arguments cimport as_flags, seconds_to_ns
 from fastsock.native.batch cimport Batch
 from fastsock.native.descriptor cimport is_drop_in, message_kind, method_of
 from fastsock.native.interpreter cimport FASTSOCK_CMSG_CLOEXEC
-from fastsock.native.libfastsock cimport (
+from fastsock.libfastsock cimport (
     FSK_BATCH_TRUNCATED, FSK_NO_ADDRESS, MSG_DONTWAIT, MSG_TRUNC, SOCK_SEQPACKET, fsk_batch,
     fsk_batch_reshape, fsk_receive_batch,
 )

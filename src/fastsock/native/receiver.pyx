@@ -18,7 +18,7 @@ from libc.string cimport memset
 
 from fastsock.native.arguments cimport seconds_to_ns
 from fastsock.native.errors cimport raise_error
-from fastsock.native.libfastsock cimport (
+from fastsock.libfastsock cimport (
     FSK_RECEIVER_MEMORY, FSK_RECEIVER_SHARDS, fsk_batch, fsk_receiver_close, fsk_receiver_fd,
     fsk_receiver_next, fsk_receiver_open, fsk_receiver_options, fsk_receiver_stats,
     fsk_receiver_stats_t, fsk_socket_set_receive_buffer,

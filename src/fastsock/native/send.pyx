@@ -19,7 +19,7 @@ from fastsock.native.address cimport from_python
 from fastsock.native.arguments cimport as_flags, pin_data
 from fastsock.native.descriptor cimport family, method_of, number, serves, timeout_ns
 from fastsock.native.interpreter cimport PySys_Audit
-from fastsock.native.libfastsock cimport fsk_address, fsk_send, fsk_send_to
+from fastsock.libfastsock cimport fsk_address, fsk_send, fsk_send_to
 from fastsock.native.waiting cimport Operation, perform, prepare_send, run_released
 
 cdef object native_send = _socket.socket.send

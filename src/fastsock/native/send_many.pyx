@@ -23,7 +23,7 @@ from fastsock.native.descriptor cimport (
     family, int_member, is_drop_in, message_kind, method_of, stdlib,
 )
 from fastsock.native.interpreter cimport PySys_Audit
-from fastsock.native.libfastsock cimport (
+from fastsock.libfastsock cimport (
     AF_UNIX, SOCK_DGRAM, fsk_address, fsk_outgoing,
     fsk_segmentation, fsk_segmentation_forget, fsk_segmentation_free, fsk_segmentation_new,
     fsk_segmentation_refusals, fsk_send_batch,

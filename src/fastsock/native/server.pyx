@@ -22,7 +22,7 @@ from fastsock.native.connection cimport Connection
 from fastsock.native.errors cimport raise_error
 from fastsock.native.framing cimport Framing
 from fastsock.native.interpreter cimport fastsock_count
-from fastsock.native.libfastsock cimport (
+from fastsock.libfastsock cimport (
     FSK_CLOSE_REASONS, fsk_batch_size, fsk_closed, fsk_server, fsk_server_arena, fsk_server_closed,
     fsk_server_due, fsk_server_fd, fsk_server_flush, fsk_server_free, fsk_server_interrupt,
     fsk_server_next, fsk_server_open, fsk_server_opened, fsk_server_options, fsk_server_stats,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-from fastsock.native.libfastsock cimport fsk_framing, fsk_server
+from fastsock.libfastsock cimport fsk_framing, fsk_server
 
 
 cdef class Serving:

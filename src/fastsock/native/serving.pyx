@@ -8,7 +8,7 @@ from cpython.pythread cimport PyThread_get_thread_ident
 from libc.errno cimport ECHILD
 
 from fastsock.native.errors cimport raise_error
-from fastsock.native.libfastsock cimport fsk_server_free
+from fastsock.libfastsock cimport fsk_server_free
 
 cdef unsigned forks = 0  # that made this process, since the module was loaded
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 from fastsock.native.interpreter cimport fastsock_add
-from fastsock.native.libfastsock cimport fsk_batch, fsk_receiver
+from fastsock.libfastsock cimport fsk_batch, fsk_receiver
 
 
 cdef class Lender:

@@ -8,7 +8,7 @@ from cpython.buffer cimport Py_buffer, PyBUF_FORMAT, PyBUF_WRITABLE
 from libc.stdint cimport uint32_t
 
 from fastsock.native.address cimport to_python
-from fastsock.native.libfastsock cimport (
+from fastsock.libfastsock cimport (
     fsk_address, fsk_batch_destination, fsk_batch_free, fsk_batch_new, fsk_batch_source,
     fsk_receiver_close, fsk_receiver_free, fsk_receiver_release,
 )

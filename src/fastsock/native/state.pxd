@@ -3,7 +3,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
 from fastsock.native.descriptor cimport state_of
-from fastsock.native.libfastsock cimport fsk_readahead, fsk_segmentation
+from fastsock.libfastsock cimport fsk_readahead, fsk_segmentation
 
 
 cdef class State:

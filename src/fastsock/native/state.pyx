@@ -11,7 +11,7 @@ from posix.unistd cimport close
 import os
 
 from fastsock.native.descriptor cimport is_drop_in, set_state
-from fastsock.native.libfastsock cimport fsk_readahead_free, fsk_segmentation_free
+from fastsock.libfastsock cimport fsk_readahead_free, fsk_segmentation_free
 
 
 @cython.final

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 from libc.stdint cimport int64_t
 
-from fastsock.native.libfastsock cimport iovec
+from fastsock.libfastsock cimport iovec
 from fastsock.native.waiting cimport Operation
 
 cdef enum:

@@ -26,7 +26,7 @@ import _socket
 
 from fastsock.native.descriptor cimport int_member, number, serves, speaks_tls, stdlib, timeout_ns
 from fastsock.native.errors cimport raise_error
-from fastsock.native.libfastsock cimport (
+from fastsock.libfastsock cimport (
     FSK_WAIT_WRITABLE, SOCK_STREAM, fsk_message, fsk_receive, fsk_send_message, fsk_socket_wait,
     fsk_wait,
 )

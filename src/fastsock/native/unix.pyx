@@ -25,7 +25,7 @@ from fastsock.native.errors import CapabilityError, DescriptorsRefusedError
 
 from fastsock.native.errors cimport raise_error
 from fastsock.native.interpreter cimport new_bytes, resize_bytes
-from fastsock.native.libfastsock cimport (
+from fastsock.libfastsock cimport (
     AF_UNIX, MSG_CMSG_CLOEXEC, MSG_CTRUNC, SCM_RIGHTS, SOL_SOCKET, fsk_address,
     fsk_control_descriptors, fsk_credentials, fsk_message, fsk_receive_message, fsk_socket_close,
     fsk_socket_peer_credentials, iovec,

@@ -5,7 +5,7 @@ from fastsock.native.descriptor cimport is_stream, number, waits_for_more
 from fastsock.native.interpreter cimport (
     FASTSOCK_ERRQUEUE, FASTSOCK_FASTOPEN, fastsock_load, fastsock_streak, fastsock_streak_state,
 )
-from fastsock.native.libfastsock cimport (
+from fastsock.libfastsock cimport (
     FSK_WAIT_READABLE, FSK_WAIT_WRITABLE, MSG_DONTWAIT, MSG_OOB, MSG_WAITALL, fsk_address,
     fsk_message, fsk_segmentation, fsk_wait,
 )

@@ -25,7 +25,7 @@ from fastsock.native.errors cimport raise_error
 from fastsock.native.interpreter cimport (
     fastsock_add, fastsock_load, fastsock_store, fastsock_streak, fastsock_streak_state,
 )
-from fastsock.native.libfastsock cimport (
+from fastsock.libfastsock cimport (
     AF_UNIX, FSK_WAIT_READABLE, MSG_DONTWAIT, fsk_socket_wait,
 )
 from fastsock.native.state cimport State, need_state

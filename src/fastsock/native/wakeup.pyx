@@ -23,7 +23,7 @@ import os
 from fastsock.native.descriptor cimport number, timeout_ns
 from fastsock.native.errors cimport raise_error
 from fastsock.native.interpreter cimport fastsock_streak
-from fastsock.native.libfastsock cimport (
+from fastsock.libfastsock cimport (
     FSK_HUNG_UP, SOL_SOCKET, fsk_readahead_pending, fsk_socket_wait_either,
 )
 from fastsock.native.waiting cimport (
