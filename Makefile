@@ -22,7 +22,7 @@ C_TESTS = cmake -S csrc -B $(1) -G Ninja -DFASTSOCK_TESTS=ON -DFASTSOCK_WERROR=$
 	cmake --build $(1) >>$(1).log || { cat $(1).log; exit 1; }; \
 	ctest --test-dir $(1) --output-on-failure
 
-.PHONY: help build test test-c test-long bench lint format sanitize fuzz parity clean
+.PHONY: help build test test-c test-long bench lint format sanitize fuzz parity wheel packaging clean
 
 help:
 	@echo 'make test       every test, in an environment of its own (PYTHON=... chooses the Python)'
@@ -33,6 +33,8 @@ help:
 	@echo 'make fuzz       look for inputs that break a parser, FUZZ_SECONDS each (needs clang)'
 	@echo 'make parity     the parity tests on the other CPythons of this machine'
 	@echo 'make test-long  every test with its full number of repeats, on every CPython and engine'
+	@echo 'make wheel      the sdist, and a wheel for this Python and system, in dist/'
+	@echo 'make packaging  the tests of these, and of what others build on them'
 	@echo 'make clean      remove what these commands made'
 
 # The editable build compiles again at import when a source has changed; the stamp is for the rest.
@@ -57,6 +59,10 @@ $(VENV)/interop: $(VENV)/tools
 	@.ci/environment "$(PYTHON)" $(VENV) $(if $(findstring t,$(TAG)),test,test,interop)
 	@touch $@
 
+$(VENV)/packaging: $(VENV)/tools
+	@.ci/environment "$(PYTHON)" $(VENV) test,packaging
+	@touch $@
+
 $(VENV)/built: $(VENV)/tools CMakeLists.txt csrc/CMakeLists.txt src/fastsock/native/CMakeLists.txt
 	@mkdir -p build
 	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps -e . \
@@ -70,7 +76,7 @@ test: build $(VENV)/benchmark $(VENV)/interop test-c
 
 .PHONY: test-default-engine test-parity-and-portable
 test-default-engine:
-	$(PYTEST) tests --ignore=tests/parity
+	$(PYTEST) tests --ignore=tests/parity --ignore=tests/packaging
 
 test-parity-and-portable:
 	@mkdir -p build
@@ -94,10 +100,20 @@ test-long: build test-c
 
 .PHONY: test-long-one
 test-long-one: $(VENV)/interop
-	FASTSOCK_ENGINE=$(FASTSOCK_ENGINE) $(PYTEST) -m 'long or not long' tests
+	FASTSOCK_ENGINE=$(FASTSOCK_ENGINE) $(PYTEST) -m 'long or not long' tests --ignore=tests/packaging
 
 bench: build $(VENV)/benchmark
 	$(BIN)/python bench/run.py
+
+# Rebuilt when a source is newer.
+wheel: dist/.built-$(TAG)
+
+dist/.built-$(TAG): $(VENV)/packaging $(SOURCES) .ci/wheel
+	.ci/wheel $(BIN)/python
+	@touch $@
+
+packaging: build wheel
+	$(PYTEST) tests/packaging
 
 lint: build $(VENV)/linters
 	$(BIN)/ruff check .
