@@ -18,7 +18,7 @@ LIBRARY = "libfastsock.0.dylib" if sys.platform == "darwin" else "libfastsock.so
 
 
 def get_include() -> str:
-    """Return the folder of the headers, for the compiler's ``-I``: ``#include <fastsock/fastsock.h>``."""
+    """Return the folder for the compiler's ``-I``, to ``#include <fastsock/fastsock.h>``."""
     return str(_installed("include/fastsock/fastsock.h").parents[1])
 
 

@@ -74,8 +74,8 @@ def test_control_message_macros_stand_only_in_cmsg_c():
 def test_extern_declarations_stand_in_two_files():
     users = [file for file in tracked("src/*.pyx", "src/*.pxd") if "cdef extern" in code_of(file)]
     assert names_of(users) == [
-        "src/fastsock/native/interpreter.pxd",
         "src/fastsock/libfastsock.pxd",
+        "src/fastsock/native/interpreter.pxd",
     ]
 
 
