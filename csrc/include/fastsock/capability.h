@@ -53,9 +53,10 @@ FSK_API const char *fsk_capability_name(enum fsk_capability capability);
  *
  *   report  out  what fsk_capability_works tells may differ: it asks less and remembers
  *
- * The answer changes nothing for other calls: a refusal may come of this thread's sandbox alone. Where
- * no socket can be had the kernel is not asked: the report's error says why, and works is true only of
- * what has worked in this process before. Returns 0, or -EINVAL: there is no such capability.
+ * The answer changes nothing for other calls: a refusal may come of this thread's sandbox alone.
+ * Where no socket can be had the kernel is not asked: the report's error says why, and works is
+ * true only of what has worked in this process before. Returns 0, or -EINVAL: there is no such
+ * capability.
  */
 FSK_API int fsk_capability_probe(enum fsk_capability capability,
                                  struct fsk_capability_report *report);

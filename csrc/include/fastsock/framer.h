@@ -21,9 +21,9 @@ extern "C" {
  * bytes are stored where fsk_framer_room says, or copied in, and frames are cut off the front.
  *
  * The work is linear in the bytes, however small the pieces they come in, if all whole frames are
- * cut before room is asked for. Memory: readahead bytes, from the first use on; while a longer frame
- * is unfinished twice what came of it besides, and not what its header merely claims; what was fed
- * and not yet cut. One thread at a time.
+ * cut before room is asked for. Memory: readahead bytes, from the first use on; while a longer
+ * frame is unfinished twice what came of it besides, and not what its header merely claims; what
+ * was fed and not yet cut. One thread at a time.
  */
 struct fsk_framer;
 
@@ -32,7 +32,8 @@ struct fsk_framer;
  *   framing    in   copied
  *   readahead  in   bytes, up to FSK_FRAME_MAX; 0 for FSK_FRAMER_READAHEAD
  *
- * Returns 0, -ENOMEM, -E2BIG or -EINVAL as fsk_framing_check, or -EINVAL (readahead is out of range).
+ * Returns 0, -ENOMEM, -E2BIG or -EINVAL as fsk_framing_check, or -EINVAL (readahead is out of
+ * range).
  */
 FSK_API int fsk_framer_new(struct fsk_framer **framer, const struct fsk_framing *framing,
                            size_t readahead);

@@ -19,8 +19,8 @@ extern "C" {
 #define FSK_FRAME_HEADER_MAX 10
 
 /*
- * How a stream of bytes is cut into frames, and frames are made a stream. Nothing here does input or
- * output. A frame is what the user sends: without its header, and without the delimiter unless
+ * How a stream of bytes is cut into frames, and frames are made a stream. Nothing here does input
+ * or output. A frame is what the user sends: without its header, and without the delimiter unless
  * that is kept.
  */
 enum fsk_framing_kind {
@@ -45,8 +45,8 @@ struct fsk_framing {
     uint32_t frame_size; /* FIXED: bytes of each frame, 1..max_frame */
 };
 
-/* Returns 0, -EINVAL when the rules contradict themselves or a number is out of range, or -E2BIG when
- * they have members set that only a later version of the library knows. */
+/* Returns 0, -EINVAL when the rules contradict themselves or a number is out of range, or -E2BIG
+ * when they have members set that only a later version of the library knows. */
 FSK_API int fsk_framing_check(const struct fsk_framing *framing);
 
 /* Where the cutting of one stream has come to. Zero-filled at its start. */
@@ -63,8 +63,8 @@ struct fsk_cut {
  *
  *   framing   in      checked by fsk_framing_check
  *   cut       in/out  of this stream
- *   data      in      bytes *start to end are the stream from cut->offset on. A call that follows gets
- *                     what this one has left, at whatever address, and what has come since
+ *   data      in      bytes *start to end are the stream from cut->offset on. A call that follows
+ *                     gets what this one has left, at whatever address, and what has come since
  *   start     in/out  moved behind the last frame that was cut
  *   offsets   out     where each frame begins in data, bytes
  *   lengths   out     bytes of each frame

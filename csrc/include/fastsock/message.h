@@ -70,8 +70,8 @@ FSK_API int fsk_control_put(struct fsk_message *message, size_t room,
  *   room     in   ints at fds
  *   refused  out  how many there were beyond room; they are closed. NULL: not wanted
  *
- * The descriptor of the sender's process (SCM_PIDFD) is closed and not counted. Descriptors that the
- * kernel itself had no room for are in neither number: MSG_CTRUNC tells of them.
+ * The descriptor of the sender's process (SCM_PIDFD) is closed and not counted. Descriptors that
+ * the kernel itself had no room for are in neither number: MSG_CTRUNC tells of them.
  *
  * Returns how many are in fds. Source: unix(7).
  */

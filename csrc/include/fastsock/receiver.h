@@ -24,8 +24,8 @@ extern "C" {
  * memory, from where one consumer takes them in batches. UDP, and of Unix sockets SOCK_DGRAM and
  * SOCK_SEQPACKET. Nothing is allocated after it is open, and every message is accounted for.
  *
- * After fork(2) it belongs to the process that opened it: in the child every call gives -ECHILD, but
- * that fsk_receiver_close and fsk_receiver_free let go of the child's descriptors and memory.
+ * After fork(2) it belongs to the process that opened it: in the child every call gives -ECHILD,
+ * but that fsk_receiver_close and fsk_receiver_free let go of the child's descriptors and memory.
  */
 struct fsk_receiver;
 
@@ -54,8 +54,8 @@ struct fsk_receiver_options {
  * Begin to receive.
  *
  *   receiver  out  closed with fsk_receiver_close, then freed with fsk_receiver_free
- *   fds       in   count sockets, bound or connected; on success they are the receiver's to close, on
- *                  an error still the caller's
+ *   fds       in   count sockets, bound or connected; on success they are the receiver's to close,
+ *                  on an error still the caller's
  *   count     in   1..FSK_RECEIVER_SHARDS
  *   options   in   copied
  *
@@ -75,8 +75,8 @@ FSK_API int fsk_receiver_open(struct fsk_receiver **receiver, const int *fds, un
  *   timeout_ns  in   nanoseconds; 0 does not wait, FSK_FOREVER waits
  *   batch       out  borrowed until fsk_receiver_release; its bytes lie one after the other
  *
- * Returns the messages in batch, 0 at the end of all sockets (shutdown(2), or the peer has closed; the
- * empty messages that a SOCK_SEQPACKET peer sent last can't be told from it), or
+ * Returns the messages in batch, 0 at the end of all sockets (shutdown(2), or the peer has closed;
+ * the empty messages that a SOCK_SEQPACKET peer sent last can't be told from it), or
  *   -EAGAIN  nothing came in time
  *   -EINTR   a signal came before any message
  *   -EBADF   the receiver is closed, maybe by another thread in the course of this call
@@ -90,9 +90,9 @@ FSK_API int fsk_receiver_next(struct fsk_receiver *receiver, int64_t timeout_ns,
 FSK_API void fsk_receiver_release(struct fsk_receiver *receiver, struct fsk_batch *batch);
 
 /*
- * A descriptor that is readable while messages wait, for poll(2) and the like; not to be read. It may
- * be readable though nothing waits; fsk_receiver_next with timeout 0 then gives -EAGAIN and makes it
- * right. Borrowed until fsk_receiver_close. Returns the descriptor, -EBADF or -ECHILD.
+ * A descriptor that is readable while messages wait, for poll(2) and the like; not to be read. It
+ * may be readable though nothing waits; fsk_receiver_next with timeout 0 then gives -EAGAIN and
+ * makes it right. Borrowed until fsk_receiver_close. Returns the descriptor, -EBADF or -ECHILD.
  */
 FSK_API int fsk_receiver_fd(struct fsk_receiver *receiver);
 
@@ -122,8 +122,8 @@ struct fsk_receiver_stats {
 FSK_API int fsk_receiver_stats(struct fsk_receiver *receiver, struct fsk_receiver_stats *stats);
 
 /*
- * End the threads and every wait, count what is left as discarded, and close the sockets. Any thread,
- * more than once; a second call does not wait for the first to end. Batches stay valid.
+ * End the threads and every wait, count what is left as discarded, and close the sockets. Any
+ * thread, more than once; a second call does not wait for the first to end. Batches stay valid.
  *
  * Returns 0, or -EBUSY when the sockets are kept and trains came so fast that UDP_GRO could not be
  * switched off in order: a train that is on its way will be received as one datagram.

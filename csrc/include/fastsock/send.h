@@ -59,8 +59,8 @@ struct fsk_outgoing {
  *   error         out     -errno that the next message met; 0: all were sent. -EAGAIN also where
  *                         the descriptor waits, when a signal has cut a wait short
  *
- * Returns how many were sent, from the first on, or when none was, *error. An error is not kept: the
- * next message meets it again if it persists. Returns 0 only for a count of 0.
+ * Returns how many were sent, from the first on, or when none was, *error. An error is not kept:
+ * the next message meets it again if it persists. Returns 0 only for a count of 0.
  * Source: sendmmsg(2), udp(7).
  */
 FSK_API ssize_t fsk_send_batch(int fd, const struct fsk_outgoing *messages, size_t count, int flags,

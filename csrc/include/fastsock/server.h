@@ -15,14 +15,15 @@ extern "C" {
 #endif
 
 /*
- * A server of stream connections: one call accepts, receives and cuts frames for all that are ready, and
- * sends what was queued. Its connections are told by number. A number is a new connection's only after
- * the call that told of the old one's end has been followed by another fsk_server_next.
+ * A server of stream connections: one call accepts, receives and cuts frames for all that are
+ * ready, and sends what was queued. Its connections are told by number. A number is a new
+ * connection's only after the call that told of the old one's end has been followed by another
+ * fsk_server_next.
  *
- * One thread at a time, but fsk_server_stop and fsk_server_interrupt, which any thread may call. After
- * fork(2) it belongs to the process that opened it: in the child every call that would do something gives
- * -ECHILD, but that fsk_server_free lets go of the child's descriptors and memory. (fsk_server_send may
- * queue what nobody will send.)
+ * One thread at a time, but fsk_server_stop and fsk_server_interrupt, which any thread may call.
+ * After fork(2) it belongs to the process that opened it: in the child every call that would do
+ * something gives -ECHILD, but that fsk_server_free lets go of the child's descriptors and memory.
+ * (fsk_server_send may queue what nobody will send.)
  */
 struct fsk_server;
 
@@ -59,8 +60,8 @@ struct fsk_server_options {
  *   listener  in   the server's to close if this succeeds. It is made non-blocking
  *   options   in   copied, with its framing
  *
- * Returns 0, -EINVAL (options, or it does not listen for streams), -E2BIG (options of a later version
- * than the library's), -ENOMEM, -EMFILE, -ENFILE, or other as epoll_ctl(2).
+ * Returns 0, -EINVAL (options, or it does not listen for streams), -E2BIG (options of a later
+ * version than the library's), -ENOMEM, -EMFILE, -ENFILE, or other as epoll_ctl(2).
  */
 FSK_API int fsk_server_open(struct fsk_server **server, int listener,
                             const struct fsk_server_options *options);
@@ -73,22 +74,23 @@ FSK_API size_t fsk_server_arena(const struct fsk_framing *framing);
  * turn at most, or what the kernel has of one long frame, so that none keeps the others waiting.
  *
  *   timeout_ns  in   nanoseconds; 0 does not wait, FSK_FOREVER waits
- *   batch       out  a row for each frame; its column source is the number of the connection. It has
- *                    no senders and no metadata
+ *   batch       out  a row for each frame; its column source is the number of the connection. It
+ *                    has no senders and no metadata
  *
- * Returns 1 when there are frames, or something to tell by fsk_server_opened and fsk_server_closed, 0
- * when the server was stopped and all has been told, or
+ * Returns 1 when there are frames, or something to tell by fsk_server_opened and fsk_server_closed,
+ * 0 when the server was stopped and all has been told, or
  *   -EAGAIN  nothing happened in time
- *   -EINTR   a signal came, or fsk_server_interrupt; or much has arrived and no frame is whole yet, so
- *            that the caller can look for signals. Nothing is lost: call again
+ *   -EINTR   a signal came, or fsk_server_interrupt; or much has arrived and no frame is whole yet,
+ *            so that the caller can look for signals. Nothing is lost: call again
  *   -EINVAL  the batch is too small (fsk_server_arena)
  *   -ECHILD  another process opened it
- *   other    poll(2); or accept(2): nobody can be accepted any more, which each call with nothing else
- *            to give tells at once, until fsk_server_stop
+ *   other    poll(2); or accept(2): nobody can be accepted any more, which each call with nothing
+ *            else to give tells at once, until fsk_server_stop
  */
 FSK_API int fsk_server_next(struct fsk_server *server, int64_t timeout_ns, struct fsk_batch *batch);
 
-/* The connections that the last fsk_server_next accepted: an array of count numbers, until the next. */
+/* The connections that the last fsk_server_next accepted: an array of count numbers, until the
+ * next. */
 FSK_API const uint32_t *fsk_server_opened(const struct fsk_server *server, size_t *count);
 
 /* The end of a connection. */
@@ -98,13 +100,13 @@ struct fsk_closed {
     enum fsk_close_reason reason;
 };
 
-/* What the last fsk_server_next tells of connections that have ended: an array, until the next. Their
- * frames are in this batch or were in an earlier one. */
+/* What the last fsk_server_next tells of connections that have ended: an array, until the next.
+ * Their frames are in this batch or were in an earlier one. */
 FSK_API const struct fsk_closed *fsk_server_closed(const struct fsk_server *server, size_t *count);
 
 /*
- * Queue a frame, to be sent by the next fsk_server_next or fsk_server_flush, or at once when the queue
- * is full.
+ * Queue a frame, to be sent by the next fsk_server_next or fsk_server_flush, or at once when the
+ * queue is full.
  *
  * Returns 0, or with nothing queued
  *   -EPIPE    the connection has ended or is being closed; fsk_server_closed tells why, or will
@@ -115,13 +117,12 @@ FSK_API const struct fsk_closed *fsk_server_closed(const struct fsk_server *serv
 FSK_API int fsk_server_send(struct fsk_server *server, uint32_t connection, const void *data,
                             size_t length);
 
-/* Send what was queued since the last call, as far as the kernel takes it; fsk_server_next goes on with
- * what it does not. Returns 0 or -ECHILD. */
+/* Send what was queued since the last call, as far as the kernel takes it; fsk_server_next goes on
+ * with what it does not. Returns 0 or -ECHILD. */
 FSK_API int fsk_server_flush(struct fsk_server *server);
 
-/* Close a connection when what is queued for it has been sent, which takes as long as the peer does (or
- * idle_timeout_ns); nothing more of it is received. Returns
- * 0, -EPIPE or -ECHILD. */
+/* Close a connection when what is queued for it has been sent, which takes as long as the peer does
+ * (or idle_timeout_ns); nothing more of it is received. Returns 0, -EPIPE or -ECHILD. */
 FSK_API int fsk_server_end(struct fsk_server *server, uint32_t connection);
 
 /* Close a connection at once: what is queued is dropped, and the peer gets a reset. Otherwise as
@@ -131,8 +132,8 @@ FSK_API int fsk_server_abort(struct fsk_server *server, uint32_t connection);
 /* Bytes queued for a connection and not yet taken by the kernel; 0 when it has ended. */
 FSK_API size_t fsk_server_pending(const struct fsk_server *server, uint32_t connection);
 
-/* The peer of a connection, until its number is another's. address->length is 0 when it is not known.
- * Of a Unix socket while the connection is open. */
+/* The peer of a connection, until its number is another's. address->length is 0 when it is not
+ * known. Of a Unix socket while the connection is open. */
 FSK_API void fsk_server_peer(const struct fsk_server *server, uint32_t connection,
                              struct fsk_address *address);
 
@@ -141,7 +142,8 @@ FSK_API int fsk_server_connection_fd(const struct fsk_server *server, uint32_t c
 
 /*
  * Stop accepting. Connections go on for at most drain_ns while a frame of theirs is unfinished or
- * output is queued, and then end (FSK_CLOSE_LOCAL). Any thread, and more than once: the last counts.
+ * output is queued, and then end (FSK_CLOSE_LOCAL). Any thread, and more than once: the last
+ * counts.
  */
 FSK_API void fsk_server_stop(struct fsk_server *server, int64_t drain_ns);
 
@@ -149,13 +151,14 @@ FSK_API void fsk_server_stop(struct fsk_server *server, int64_t drain_ns);
 FSK_API void fsk_server_interrupt(struct fsk_server *server);
 
 /*
- * A descriptor that is readable when fsk_server_next has something to do, but for what fsk_server_due
- * tells, which is to be asked before each wait; not to be read. Borrowed until fsk_server_free. Returns
- * the descriptor, or -EOPNOTSUPP: the portable engine has none.
+ * A descriptor that is readable when fsk_server_next has something to do, but for what
+ * fsk_server_due tells, which is to be asked before each wait; not to be read. Borrowed until
+ * fsk_server_free. Returns the descriptor, or -EOPNOTSUPP: the portable engine has none.
  */
 FSK_API int fsk_server_fd(struct fsk_server *server);
 
-/* Nanoseconds until fsk_server_next has something to do even if nothing arrives; FSK_FOREVER: never. */
+/* Nanoseconds until fsk_server_next has something to do even if nothing arrives; FSK_FOREVER:
+ * never. */
 FSK_API int64_t fsk_server_due(struct fsk_server *server);
 
 /* accepted == connections + the sum of closed. */
@@ -178,8 +181,9 @@ struct fsk_server_stats {
 /* Returns 0, -EINVAL (stats->size) or -ECHILD. */
 FSK_API int fsk_server_stats(const struct fsk_server *server, struct fsk_server_stats *stats);
 
-/* Close every connection and the listener without sending what is queued, and free all. A TCP peer for
- * whom something was queued gets a reset: it must not take what it has for all. NULL is allowed. */
+/* Close every connection and the listener without sending what is queued, and free all. A TCP peer
+ * for whom something was queued gets a reset: it must not take what it has for all. NULL is
+ * allowed. */
 FSK_API void fsk_server_free(struct fsk_server *server);
 
 #ifdef __cplusplus
