@@ -29,7 +29,8 @@ enum fsk_metadata {
  */
 FSK_API int fsk_metadata_enable(int fd, int family, unsigned metadata);
 
-/* What the kernel tells now: bits of fsk_metadata, or -errno. */
+/* What the kernel tells now, for a socket of family: bits of fsk_metadata, or -errno of
+ * getsockopt(2). */
 FSK_API int fsk_metadata_enabled(int fd, int family);
 
 #ifdef __cplusplus

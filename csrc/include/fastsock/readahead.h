@@ -29,9 +29,8 @@ struct fsk_readahead;
 
 /* A datagram in the queue. */
 struct fsk_datagram {
-    const void
-        *data;     /* borrowed until the queue is next popped, filled or freed; so are the others */
-    size_t length; /* bytes, all there are: never truncated */
+    const void *data; /* borrowed until the queue changes or is freed; so are source and control */
+    size_t length;    /* bytes, all there are: never truncated */
     const struct fsk_address *source;
     const void *control; /* as the kernel gave it, without what UDP_GRO adds */
     size_t control_length;
@@ -42,7 +41,7 @@ struct fsk_datagram {
 /*
  * Make an empty queue.
  *
- *   readahead  out  freed with fsk_readahead_free
+ *   readahead  out  freed with fsk_readahead_free; NULL after an error
  *   buffers    in   1..FSK_READAHEAD_BUFFERS; each takes 64 KiB of memory, mapped and untouched
  *                   until it is filled
  *
@@ -73,7 +72,7 @@ FSK_API int fsk_readahead_start(struct fsk_readahead *readahead, int fd);
 FSK_API int fsk_readahead_stop(struct fsk_readahead *readahead, int fd);
 
 /*
- * Take what the kernel has, when the queue is empty.
+ * Take what the kernel has when the queue is empty; else do nothing.
  *
  *   flags  in  MSG_DONTWAIT, or 0 to wait for the first as the descriptor's mode says
  *

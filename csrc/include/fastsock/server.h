@@ -42,21 +42,23 @@ enum fsk_close_reason {
 /* Places that fsk_server_stats has for them, more than there are. */
 #define FSK_CLOSE_PLACES 16
 
+/* How a server works. All but closes_slow have to be set. */
 struct fsk_server_options {
     size_t size;                       /* sizeof(struct fsk_server_options) */
     const struct fsk_framing *framing; /* max_frame is for both directions */
     size_t memory;            /* bytes of unfinished frames and queued output, all connections */
-    size_t max_pending;       /* bytes queued for one connection */
-    uint32_t max_connections; /* more wait in the listener's backlog */
+    size_t max_pending;       /* bytes queued for one connection, at least 1 */
+    uint32_t max_connections; /* at least 1; more wait in the listener's backlog */
     bool closes_slow; /* a send beyond max_pending or memory ends the connection; else it fails */
-    int64_t idle_timeout_ns; /* FSK_FOREVER: none. Since the last whole frame while one is
-                                unfinished, then since the last byte. A hundred years or more: none */
+    int64_t idle_timeout_ns; /* at least 1, or FSK_FOREVER: none. Since the last whole frame while
+                              * one is unfinished, then since the last byte. A hundred years or
+                              * more: none */
 };
 
 /*
  * Serve a listening socket.
  *
- *   server    out  freed with fsk_server_free
+ *   server    out  freed with fsk_server_free; NULL after an error
  *   listener  in   the server's to close if this succeeds. It is made non-blocking
  *   options   in   copied, with its framing
  *
@@ -66,7 +68,8 @@ struct fsk_server_options {
 FSK_API int fsk_server_open(struct fsk_server **server, int listener,
                             const struct fsk_server_options *options);
 
-/* Bytes that the arena of a batch has at least, to serve a framing. */
+/* The bytes that the arena of a batch for fsk_server_next must have at least with a framing. They
+ * are capacity * max_message of fsk_batch_new. */
 FSK_API size_t fsk_server_arena(const struct fsk_framing *framing);
 
 /*
@@ -74,8 +77,9 @@ FSK_API size_t fsk_server_arena(const struct fsk_framing *framing);
  * turn at most, or what the kernel has of one long frame, so that none keeps the others waiting.
  *
  *   timeout_ns  in   nanoseconds; 0 does not wait, FSK_FOREVER waits
- *   batch       out  a row for each frame; its column source is the number of the connection. It
- *                    has no senders and no metadata
+ *   batch       out  cleared first; a row for each frame. Its column source is the number of the
+ *                    connection, not an index for fsk_batch_source. It has no metadata: the member
+ *                    becomes 0
  *
  * Returns 1 when there are frames, or something to tell by fsk_server_opened and fsk_server_closed,
  * 0 when the server was stopped and all has been told, or
@@ -89,8 +93,8 @@ FSK_API size_t fsk_server_arena(const struct fsk_framing *framing);
  */
 FSK_API int fsk_server_next(struct fsk_server *server, int64_t timeout_ns, struct fsk_batch *batch);
 
-/* The connections that the last fsk_server_next accepted: an array of count numbers, until the
- * next. */
+/* The connections that the last fsk_server_next accepted: an array of count numbers, borrowed until
+ * the next. */
 FSK_API const uint32_t *fsk_server_opened(const struct fsk_server *server, size_t *count);
 
 /* The end of a connection. */
@@ -100,8 +104,8 @@ struct fsk_closed {
     enum fsk_close_reason reason;
 };
 
-/* What the last fsk_server_next tells of connections that have ended: an array, until the next.
- * Their frames are in this batch or were in an earlier one. */
+/* What the last fsk_server_next tells of connections that have ended: an array of count, borrowed
+ * until the next. Their frames are in this batch or were in an earlier one. */
 FSK_API const struct fsk_closed *fsk_server_closed(const struct fsk_server *server, size_t *count);
 
 /*
@@ -110,7 +114,8 @@ FSK_API const struct fsk_closed *fsk_server_closed(const struct fsk_server *serv
  *
  * Returns 0, or with nothing queued
  *   -EPIPE    the connection has ended or is being closed; fsk_server_closed tells why, or will
- *   -EAGAIN   max_pending, or -ENOBUFS memory, would be exceeded; with closes_slow -EPIPE
+ *   -EAGAIN   max_pending would be exceeded; with closes_slow -EPIPE
+ *   -ENOBUFS  memory would be exceeded; with closes_slow -EPIPE
  *   -EMSGSIZE, -EBADMSG  as fsk_framing_check_frame; -EMSGSIZE too for more than max_pending
  *   -ENOMEM, -ECHILD
  */
@@ -132,18 +137,19 @@ FSK_API int fsk_server_abort(struct fsk_server *server, uint32_t connection);
 /* Bytes queued for a connection and not yet taken by the kernel; 0 when it has ended. */
 FSK_API size_t fsk_server_pending(const struct fsk_server *server, uint32_t connection);
 
-/* The peer of a connection, until its number is another's. address->length is 0 when it is not
- * known. Of a Unix socket while the connection is open. */
+/* The address of a connection's peer: told until the number is another connection's, of a Unix
+ * socket while the connection is open. address->length is 0 when it is not known. */
 FSK_API void fsk_server_peer(const struct fsk_server *server, uint32_t connection,
                              struct fsk_address *address);
 
-/* The descriptor of a connection, borrowed, for its options; -EPIPE when it has ended. */
+/* The descriptor of a connection, to set its options with; borrowed until the connection's end.
+ * -EPIPE when it has ended. */
 FSK_API int fsk_server_connection_fd(const struct fsk_server *server, uint32_t connection);
 
 /*
  * Stop accepting. Connections go on for at most drain_ns while a frame of theirs is unfinished or
- * output is queued, and then end (FSK_CLOSE_LOCAL). Any thread, and more than once: the last
- * counts.
+ * output is queued, below 0 as long as that takes, and then end (FSK_CLOSE_LOCAL). Any thread, and
+ * more than once: the last counts.
  */
 FSK_API void fsk_server_stop(struct fsk_server *server, int64_t drain_ns);
 
@@ -161,7 +167,7 @@ FSK_API int fsk_server_fd(struct fsk_server *server);
  * never. */
 FSK_API int64_t fsk_server_due(struct fsk_server *server);
 
-/* accepted == connections + the sum of closed. */
+/* What has become of every connection. accepted == connections + the sum of closed. */
 struct fsk_server_stats {
     size_t size; /* in: sizeof(struct fsk_server_stats) */
     uint64_t accepted;
@@ -173,12 +179,12 @@ struct fsk_server_stats {
     uint64_t bytes_sent;
     uint64_t bytes_unsent;     /* that were queued when their connection ended */
     uint64_t bytes_unfinished; /* of frames that the end of their connection cut off */
-    uint64_t accept_pauses;    /* no descriptor was left (EMFILE, ENFILE), no memory, or leave */
+    uint64_t accept_pauses;    /* no descriptor (EMFILE, ENFILE), no memory, or no permission */
     uint64_t memory;           /* bytes of unfinished frames and queued output now */
-    uint64_t memory_peak;
+    uint64_t memory_peak;      /* the most that memory ever was */
 };
 
-/* Returns 0, -EINVAL (stats->size) or -ECHILD. */
+/* Tell the counts up to now. Returns 0, -EINVAL (stats->size) or -ECHILD. */
 FSK_API int fsk_server_stats(const struct fsk_server *server, struct fsk_server_stats *stats);
 
 /* Close every connection and the listener without sending what is queued, and free all. A TCP peer

@@ -14,7 +14,7 @@ extern "C" {
 /* A timeout_ns that never ends. */
 #define FSK_FOREVER ((int64_t)-1)
 
-/* What fsk_socket_wait waits for. */
+/* What fsk_socket_wait waits for: one of them. */
 enum fsk_wait {
     FSK_WAIT_READABLE = 1,
     FSK_WAIT_WRITABLE = 2,
@@ -106,9 +106,9 @@ FSK_API int fsk_socket_peer(int fd, struct fsk_address *address);
 
 /* Who a process is, as the kernel knows it. */
 struct fsk_credentials {
-    int64_t pid; /* 0: the system does not tell it, or none of this process's namespace */
-    uint32_t uid;
-    uint32_t gid; /* the effective ids */
+    int64_t pid;  /* 0: the system does not tell it, or none of this process's namespace */
+    uint32_t uid; /* effective */
+    uint32_t gid; /* effective */
 };
 
 /*
@@ -181,7 +181,7 @@ FSK_API int fsk_socket_accept(int fd, struct fsk_address *peer);
  *
  *   what        in  FSK_WAIT_READABLE or FSK_WAIT_WRITABLE
  *   timeout_ns  in  nanoseconds, rounded up to milliseconds, INT_MAX of them (24.8 days) at most; 0
- *                   asks without waiting; FSK_FOREVER
+ *                   asks without waiting; FSK_FOREVER waits without end
  *
  * Returns 1 when a call would tell more (a descriptor that is not open, or below 0, included: the
  * call then gives EBADF), 0 when the time is over, or -EINTR.
