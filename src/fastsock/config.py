@@ -77,9 +77,7 @@ def main() -> None:
         ("--pkg-config", _pkg_config, "the folder for PKG_CONFIG_PATH"),
         ("--cython", _cython, "what cython takes, to cimport fastsock.libfastsock"),
     ):
-        parser.add_argument(
-            flag, dest="answers", action="append_const", const=answer, help=told
-        )
+        parser.add_argument(flag, dest="answers", action="append_const", const=answer, help=told)
     answers = parser.parse_args().answers
     if not answers:
         parser.error("say what to print; --help lists it")

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from packaging_tools import ROOT
+from tools.packages import ROOT
 
 pytestmark = pytest.mark.skipif(
     (sys.platform, platform.machine()) != ("linux", "x86_64"),

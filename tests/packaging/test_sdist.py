@@ -7,11 +7,12 @@ import tarfile
 
 import pytest
 
-from packaging_tools import ROOT, run
 from tools import child
+from tools.packages import ROOT, run
 
-# Leaves the network, then runs what follows.
-WITHOUT_NETWORK = ("-m", "tools.namespace", "65536", "--", sys.executable)
+pytestmark = pytest.mark.timeout(300)
+# The build requirements are in this environment.
+BUILD = ("-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "--no-index", "--wheel-dir")
 
 
 @pytest.fixture
@@ -35,17 +36,7 @@ def test_sdist_holds_what_git_holds(sdist):
 
 
 def test_sdist_builds_without_a_network(unpacked, tmp_path):
-    build = ["-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "--no-index"]
-    done = child.python(
-        *WITHOUT_NETWORK[:4],
-        *WITHOUT_NETWORK[4:],
-        *build,
-        "--config-settings=wheel.cmake=true",
-        "--wheel-dir",
-        str(tmp_path),
-        str(unpacked),
-        deadline=300,
-    )
+    done = child.python(*BUILD, tmp_path, unpacked, tools=[("namespace", "65536")], deadline=280)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(list(tmp_path.glob("fastsock-*.whl"))) == 1
 
@@ -53,8 +44,7 @@ def test_sdist_builds_without_a_network(unpacked, tmp_path):
 def test_without_a_compiler_one_line_says_so(unpacked, tmp_path):
     programs = tmp_path / "bin"
     programs.mkdir()
-    build = ["-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "--no-index"]
     with pytest.raises(AssertionError) as caught:
-        run(sys.executable, *build, unpacked, cwd=tmp_path, PATH=str(programs), CC="")
+        run(sys.executable, *BUILD, tmp_path, unpacked, cwd=tmp_path, PATH=str(programs))
     said = [line.strip() for line in str(caught.value).splitlines()]
     assert "fastsock is built from C: install gcc or clang, or set CC to one" in said
