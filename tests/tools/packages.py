@@ -31,7 +31,7 @@ def run(*command, cwd, path="", **environment):
         check=False,
         text=True,
         stdin=subprocess.DEVNULL,
-        timeout=120,
+        timeout=240,
     )
     if done.returncode != 0:
         raise AssertionError(
