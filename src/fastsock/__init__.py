@@ -17,11 +17,11 @@ if _typing.TYPE_CHECKING:
     from fastsock.credentials import PeerCredentials as PeerCredentials
 
     # Of two imports of a name mypy keeps the first, Python the last.
-    from fastsock.dropin import create_connection as create_connection
-    from fastsock.dropin import create_server as create_server
-    from fastsock.dropin import fromfd as fromfd
     from fastsock.dropin import socket as socket
-    from fastsock.dropin import socketpair as socketpair
+    from fastsock.factories import create_connection as create_connection
+    from fastsock.factories import create_server as create_server
+    from fastsock.factories import fromfd as fromfd
+    from fastsock.factories import socketpair as socketpair
     from fastsock.native.connection import Connection as Connection
     from fastsock.native.frame_reader import FrameReader as FrameReader
     from fastsock.native.frame_writer import FrameWriter as FrameWriter
@@ -51,7 +51,11 @@ from fastsock.batch import send_many as send_many
 from fastsock.batch import send_segments as send_segments
 from fastsock.batch import sendto_many as sendto_many
 from fastsock.constants import *
-from fastsock.dropin import create_connection, create_server, fromfd, socket, socketpair
+from fastsock.dropin import socket as socket
+from fastsock.factories import create_connection as create_connection
+from fastsock.factories import create_server as create_server
+from fastsock.factories import fromfd as fromfd
+from fastsock.factories import socketpair as socketpair
 from fastsock.inplace import install as install
 from fastsock.inplace import installed as installed
 from fastsock.inplace import uninstall as uninstall
@@ -89,9 +93,15 @@ _LATER = {
     "open_shards": "fastsock.receiver",
 }
 
-__implements__ = ("socket", "create_connection", "create_server", "fromfd", "socketpair")
-__imports__ = tuple(name for name in _stdlib.__all__ if name not in __implements__)
-__adds__ = (
+__implements__: tuple[str, ...] = (
+    "socket",
+    "create_connection",
+    "create_server",
+    "fromfd",
+    "socketpair",
+)
+__imports__: tuple[str, ...] = tuple(name for name in _stdlib.__all__ if name not in __implements__)
+__adds__: tuple[str, ...] = (
     *_LATER,
     "Batch",
     "CapabilityError",
@@ -115,7 +125,7 @@ __adds__ = (
 )
 __all__ = [*__implements__, *__imports__, *__adds__]
 
-__version__ = "{}.{}.{}".format(*_library.version())
+__version__: str = "{}.{}.{}".format(*_library.version())
 
 if _library.engine_name() is None:
     raise ImportError(
@@ -131,7 +141,7 @@ def __dir__() -> list[str]:
 
 if not _typing.TYPE_CHECKING:
     if hasattr(_stdlib, "_fallback_socketpair"):  # CPython 3.13
-        from fastsock.dropin import _fallback_socketpair
+        from fastsock.factories import _fallback_socketpair
 
     def __getattr__(name):
         if name in _LATER:

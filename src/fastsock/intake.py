@@ -40,13 +40,13 @@ class Intake:
     """
 
     def __init__(self, sockets: list[socket], metadata: int, lender: Any = None) -> None:
-        self.sockets = sockets
+        self.sockets: list[socket] = sockets
         self._descriptors: list[int] = []
         self.metadata = metadata
-        self.is_borrowed = lender is not None
-        self.family = sockets[0].family
-        self.name = sockets[0].getsockname()
-        self.receive_buffer = min(buffer.size_of(sock) for sock in sockets)
+        self.is_borrowed: bool = lender is not None
+        self.family: stdlib.AddressFamily = sockets[0].family
+        self.name: Any = sockets[0].getsockname()
+        self.receive_buffer: int = min(buffer.size_of(sock) for sock in sockets)
         self._undo = ExitStack()
         self._path = bound_path.path_of(self.family, self.name) if lender is None else None
 
@@ -228,4 +228,4 @@ def _restore_metadata(lender: stdlib.socket, before: int) -> None:
 
 def _leave_group(lender: stdlib.socket, group: tuple[Any, ...]) -> None:
     if lender.fileno() >= 0:
-        socket.leave_group(lender, *group)  # of the standard library's sockets too
+        multicast.leave_group(lender, *group)
