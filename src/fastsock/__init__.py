@@ -10,6 +10,14 @@ import socket as _stdlib
 import typing as _typing
 
 if _typing.TYPE_CHECKING:
+    # Not in the standard library's __all__; found by __getattr__ below.
+    from socket import EAGAIN as EAGAIN
+    from socket import EBADF as EBADF
+    from socket import EWOULDBLOCK as EWOULDBLOCK
+    from socket import AddressInfo as AddressInfo
+    from socket import MsgFlag as MsgFlag
+    from socket import SocketIO as SocketIO
+
     from fastsock.capability import Capability as Capability
     from fastsock.capability import capabilities as capabilities
     from fastsock.config import get_include as get_include
@@ -123,7 +131,9 @@ __adds__: tuple[str, ...] = (
     "wait_readable",
     *(name for name in vars(_constants) if name.isupper() and not name.startswith("_")),
 )
-__all__ = [*__implements__, *__imports__, *__adds__]
+if not _typing.TYPE_CHECKING:
+    # Type checkers can't work it out, and then have no name at all for ``from fastsock import *``.
+    __all__ = [*__implements__, *__imports__, *__adds__]
 
 __version__: str = "{}.{}.{}".format(*_library.version())
 
@@ -135,13 +145,12 @@ if _library.engine_name() is None:
 _register()
 
 
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
-
-
 if not _typing.TYPE_CHECKING:
     if hasattr(_stdlib, "_fallback_socketpair"):  # CPython 3.13
         from fastsock.factories import _fallback_socketpair
+
+    def __dir__():
+        return sorted({*globals(), *__all__})
 
     def __getattr__(name):
         if name in _LATER:
