@@ -40,8 +40,8 @@ if _typing.TYPE_CHECKING:
     from fastsock.native.receiver import ReceivedBatch as ReceivedBatch
     from fastsock.native.server_batch import ServerBatch as ServerBatch
     from fastsock.receiver import Receiver as Receiver
-    from fastsock.receiver import open_shards as open_shards
     from fastsock.server import StreamServer as StreamServer
+    from fastsock.shards import open_shards as open_shards
     from fastsock.stats import CloseReason as CloseReason
     from fastsock.stats import ReceiverStats as ReceiverStats
     from fastsock.stats import ServerStats as ServerStats
@@ -98,7 +98,7 @@ _LATER = {
     "capabilities": "fastsock.capability",
     "get_include": "fastsock.config",
     "get_library": "fastsock.config",
-    "open_shards": "fastsock.receiver",
+    "open_shards": "fastsock.shards",
 }
 
 __implements__: tuple[str, ...] = (

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike, ReadableBuffer
 
     from fastsock.credentials import PeerCredentials
+    from fastsock.native.address import _Address
     from fastsock.native.batch import Batch
 
-    _Address = tuple[Any, ...] | str | ReadableBuffer
     _Base = stdlib.socket
 else:
     # CPython's own class, whatever another library has put in its place.
