@@ -16,6 +16,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 SOURCES := $(shell find csrc src CMakeLists.txt pyproject.toml -type f -not -name '*.pyc' 2>/dev/null)
 C_FILES := $(shell find csrc src tests bench -name '*.[ch]' 2>/dev/null)
+# As a user's pyright finds it: the import hook of the editable build is not seen without running it.
+PYRIGHT := PYTHONPATH=src $(BIN)/basedpyright --pythonpath $(BIN)/python
 PYTEST := $(BIN)/python -m pytest -q
 # A run of the C tests by their own build; set SANITIZE=ON for the instrumented one.
 C_TESTS = cmake -S csrc -B $(1) -G Ninja -DFASTSOCK_TESTS=ON -DFASTSOCK_WERROR=$(if $(CI),ON,OFF) $(2) >$(1).log && \
@@ -27,7 +29,7 @@ C_TESTS = cmake -S csrc -B $(1) -G Ninja -DFASTSOCK_TESTS=ON -DFASTSOCK_WERROR=$
 help:
 	@echo 'make test       every test, in an environment of its own (PYTHON=... chooses the Python)'
 	@echo 'make bench      the benchmark against pure socket and the C floor'
-	@echo 'make lint       ruff, cython-lint, clang-format, mypy and stubtest'
+	@echo 'make lint       ruff, cython-lint, clang-format, mypy, stubtest and pyright'
 	@echo 'make format     put the formatters'"'"' changes into the files'
 	@echo 'make sanitize   the C and Python tests under ASan and UBSan, threads under TSan'
 	@echo 'make fuzz       look for inputs that break a parser, FUZZ_SECONDS each (needs clang)'
@@ -121,6 +123,9 @@ lint: build $(VENV)/linters
 	$(BIN)/cython-lint src/fastsock/native
 	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
 	$(BIN)/mypy
+	$(PYRIGHT) --pythonversion 3.11
+	$(PYRIGHT) --pythonversion 3.14
+	@$(PYRIGHT) --verifytypes fastsock --ignoreexternal >build/types.log || { cat build/types.log; exit 1; }
 	$(BIN)/python -m mypy.stubtest fastsock --allowlist tests/parity/stubtest-allowlist.txt
 
 format: $(VENV)/linters

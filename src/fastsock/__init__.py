@@ -10,6 +10,14 @@ import socket as _stdlib
 import typing as _typing
 
 if _typing.TYPE_CHECKING:
+    # Not in the standard library's __all__; found by __getattr__ below.
+    from socket import EAGAIN as EAGAIN
+    from socket import EBADF as EBADF
+    from socket import EWOULDBLOCK as EWOULDBLOCK
+    from socket import AddressInfo as AddressInfo
+    from socket import MsgFlag as MsgFlag
+    from socket import SocketIO as SocketIO
+
     from fastsock.capability import Capability as Capability
     from fastsock.capability import capabilities as capabilities
     from fastsock.config import get_include as get_include
@@ -17,11 +25,11 @@ if _typing.TYPE_CHECKING:
     from fastsock.credentials import PeerCredentials as PeerCredentials
 
     # Of two imports of a name mypy keeps the first, Python the last.
-    from fastsock.dropin import create_connection as create_connection
-    from fastsock.dropin import create_server as create_server
-    from fastsock.dropin import fromfd as fromfd
     from fastsock.dropin import socket as socket
-    from fastsock.dropin import socketpair as socketpair
+    from fastsock.factories import create_connection as create_connection
+    from fastsock.factories import create_server as create_server
+    from fastsock.factories import fromfd as fromfd
+    from fastsock.factories import socketpair as socketpair
     from fastsock.native.connection import Connection as Connection
     from fastsock.native.frame_reader import FrameReader as FrameReader
     from fastsock.native.frame_writer import FrameWriter as FrameWriter
@@ -32,8 +40,8 @@ if _typing.TYPE_CHECKING:
     from fastsock.native.receiver import ReceivedBatch as ReceivedBatch
     from fastsock.native.server_batch import ServerBatch as ServerBatch
     from fastsock.receiver import Receiver as Receiver
-    from fastsock.receiver import open_shards as open_shards
     from fastsock.server import StreamServer as StreamServer
+    from fastsock.shards import open_shards as open_shards
     from fastsock.stats import CloseReason as CloseReason
     from fastsock.stats import ReceiverStats as ReceiverStats
     from fastsock.stats import ServerStats as ServerStats
@@ -51,7 +59,11 @@ from fastsock.batch import send_many as send_many
 from fastsock.batch import send_segments as send_segments
 from fastsock.batch import sendto_many as sendto_many
 from fastsock.constants import *
-from fastsock.dropin import create_connection, create_server, fromfd, socket, socketpair
+from fastsock.dropin import socket as socket
+from fastsock.factories import create_connection as create_connection
+from fastsock.factories import create_server as create_server
+from fastsock.factories import fromfd as fromfd
+from fastsock.factories import socketpair as socketpair
 from fastsock.inplace import install as install
 from fastsock.inplace import installed as installed
 from fastsock.inplace import uninstall as uninstall
@@ -86,12 +98,18 @@ _LATER = {
     "capabilities": "fastsock.capability",
     "get_include": "fastsock.config",
     "get_library": "fastsock.config",
-    "open_shards": "fastsock.receiver",
+    "open_shards": "fastsock.shards",
 }
 
-__implements__ = ("socket", "create_connection", "create_server", "fromfd", "socketpair")
-__imports__ = tuple(name for name in _stdlib.__all__ if name not in __implements__)
-__adds__ = (
+__implements__: tuple[str, ...] = (
+    "socket",
+    "create_connection",
+    "create_server",
+    "fromfd",
+    "socketpair",
+)
+__imports__: tuple[str, ...] = tuple(name for name in _stdlib.__all__ if name not in __implements__)
+__adds__: tuple[str, ...] = (
     *_LATER,
     "Batch",
     "CapabilityError",
@@ -113,9 +131,11 @@ __adds__ = (
     "wait_readable",
     *(name for name in vars(_constants) if name.isupper() and not name.startswith("_")),
 )
-__all__ = [*__implements__, *__imports__, *__adds__]
+if not _typing.TYPE_CHECKING:
+    # Type checkers can't work it out, and then have no name at all for ``from fastsock import *``.
+    __all__ = [*__implements__, *__imports__, *__adds__]
 
-__version__ = "{}.{}.{}".format(*_library.version())
+__version__: str = "{}.{}.{}".format(*_library.version())
 
 if _library.engine_name() is None:
     raise ImportError(
@@ -125,13 +145,12 @@ if _library.engine_name() is None:
 _register()
 
 
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
-
-
 if not _typing.TYPE_CHECKING:
     if hasattr(_stdlib, "_fallback_socketpair"):  # CPython 3.13
-        from fastsock.dropin import _fallback_socketpair
+        from fastsock.factories import _fallback_socketpair
+
+    def __dir__():
+        return sorted({*globals(), *__all__})
 
     def __getattr__(name):
         if name in _LATER:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
+    from fastsock.native.address import _Address
+
 
 def recv_many(
     sock: socket.socket | int, bufsize: int, count: int = 64, flags: int = 0, /
@@ -56,7 +58,7 @@ def recv_batch(
 def send_many(
     sock: socket.socket | int,
     messages: Iterable[ReadableBuffer],
-    address: Any = None,
+    address: _Address | None = None,
     flags: int = 0,
 ) -> int:
     """Send many messages, each a datagram of its own. As ``socket.send_many``."""
@@ -64,14 +66,14 @@ def send_many(
 
 
 def sendto_many(
-    sock: socket.socket | int, pairs: Iterable[tuple[ReadableBuffer, Any]], flags: int = 0
+    sock: socket.socket | int, pairs: Iterable[tuple[ReadableBuffer, _Address]], flags: int = 0
 ) -> int:
     """Send many messages, each to its own address. As ``socket.sendto_many``."""
     return _borrowing(sock, _send.sendto_many, pairs, flags)
 
 
 def send_segments(
-    sock: socket.socket | int, buffer: ReadableBuffer, size: int, address: Any = None
+    sock: socket.socket | int, buffer: ReadableBuffer, size: int, address: _Address | None = None
 ) -> int:
     """Send one buffer as datagrams of size bytes. As ``socket.send_segments``."""
     return _borrowing(sock, _send.send_segments, buffer, size, address)

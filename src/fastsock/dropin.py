@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The class ``socket`` and the functions that make sockets of it."""
+"""The class ``socket``."""
 
 from __future__ import annotations
 
 import socket as stdlib
-import sys
-from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from fastsock.native import accept as _accept
@@ -21,13 +19,17 @@ from fastsock.native import send_many as _send_many
 from fastsock.native import unix as _unix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable
     from os import PathLike
-    from typing import Self, SupportsIndex, TypeVar
+    from types import EllipsisType
+    from typing import Self
 
-    from _typeshed import ReadableBuffer
+    from _typeshed import FileDescriptorLike, ReadableBuffer
 
-    _Function = TypeVar("_Function", bound=Callable[..., Any])
+    from fastsock.credentials import PeerCredentials
+    from fastsock.native.address import _Address
+    from fastsock.native.batch import Batch
+
     _Base = stdlib.socket
 else:
     # CPython's own class, whatever another library has put in its place.
@@ -47,42 +49,96 @@ class socket(_Base):
     __slots__ = ("_bound_path", "_state")
 
     if TYPE_CHECKING:
-
+        # What the standard library has too is declared by its own class.
         def accept(self) -> tuple[socket, Any]: ...
         def accept_many(self, count: int = 64, /) -> list[tuple[socket, Any]]: ...
+        def drops(self) -> int: ...
+        def get_readahead(self) -> int: ...
+        def join_group(
+            self, group: str, interface: int | str | None = None, source: str | None = None
+        ) -> None: ...
+        def leave_group(
+            self, group: str, interface: int | str | None = None, source: str | None = None
+        ) -> None: ...
+        def peer_credentials(self) -> PeerCredentials: ...
+        def pending(self) -> int: ...
+        def recv_batch(
+            self,
+            batch: Batch,
+            flags: int = 0,
+            *,
+            minimum: int = 1,
+            timeout: float | EllipsisType | None = ...,
+        ) -> int: ...
+        def recv_fds(
+            self, bufsize: int, maxfds: int, flags: int = 0
+        ) -> tuple[bytes, list[int], int, Any]: ...
+        def recv_many(self, bufsize: int, count: int = 64, flags: int = 0, /) -> list[bytes]: ...
+        def recvfrom_many(
+            self, bufsize: int, count: int = 64, flags: int = 0, /
+        ) -> list[tuple[bytes, Any]]: ...
+        def send_fds(
+            self,
+            buffers: Iterable[ReadableBuffer],
+            fds: Iterable[FileDescriptorLike],
+            flags: int = 0,
+            address: str | ReadableBuffer | None = None,
+        ) -> int: ...
+        def send_many(
+            self,
+            messages: Iterable[ReadableBuffer],
+            address: _Address | None = None,
+            flags: int = 0,
+        ) -> int: ...
+        def send_segments(
+            self, buffer: ReadableBuffer, size: int, address: _Address | None = None
+        ) -> int: ...
+        def sendto_many(
+            self, pairs: Iterable[tuple[ReadableBuffer, _Address]], flags: int = 0
+        ) -> int: ...
+        def set_metadata(
+            self,
+            *,
+            timestamp: bool = False,
+            destination: bool = False,
+            hop_limit: bool = False,
+            tos: bool = False,
+        ) -> None: ...
+        def set_readahead(self, buffers: int, /) -> None: ...
+        def truncated(self) -> int: ...
     else:
         accept = _accept.accept
         accept_many = _accept.accept_many
-    connect = _send_many.connect
-    connect_ex = _send_many.connect_ex
-    drops = _observation.drops
-    get_readahead = _readahead.get_readahead
-    join_group = _multicast.join_group
-    leave_group = _multicast.leave_group
-    peer_credentials = _unix.peer_credentials
-    pending = _readahead.pending
-    recv = _receive.recv
-    recv_batch = _receive_many.recv_batch
-    recv_fds = _unix.recv_fds
-    recv_into = _receive.recv_into
-    recv_many = _receive_many.recv_many
-    recvfrom = _receive.recvfrom
-    recvfrom_into = _receive.recvfrom_into
-    recvfrom_many = _receive_many.recvfrom_many
-    recvmsg = _message.recvmsg
-    recvmsg_into = _message.recvmsg_into
-    send = _send.send
-    send_fds = _unix.send_fds
-    send_many = _send_many.send_many
-    send_segments = _send_many.send_segments
-    sendall = _send.sendall
-    sendmsg = _message.sendmsg
-    sendto = _send.sendto
-    sendto_many = _send_many.sendto_many
-    set_metadata = _observation.set_metadata
-    set_readahead = _readahead.set_readahead
-    setsockopt = _descriptor.setsockopt
-    truncated = _receive_many.truncated
+        connect = _send_many.connect
+        connect_ex = _send_many.connect_ex
+        drops = _observation.drops
+        get_readahead = _readahead.get_readahead
+        join_group = _multicast.join_group
+        leave_group = _multicast.leave_group
+        peer_credentials = _unix.peer_credentials
+        pending = _readahead.pending
+        recv = _receive.recv
+        recv_batch = _receive_many.recv_batch
+        recv_fds = _unix.recv_fds
+        recv_into = _receive.recv_into
+        recv_many = _receive_many.recv_many
+        recvfrom = _receive.recvfrom
+        recvfrom_into = _receive.recvfrom_into
+        recvfrom_many = _receive_many.recvfrom_many
+        recvmsg = _message.recvmsg
+        recvmsg_into = _message.recvmsg_into
+        send = _send.send
+        send_fds = _unix.send_fds
+        send_many = _send_many.send_many
+        send_segments = _send_many.send_segments
+        sendall = _send.sendall
+        sendmsg = _message.sendmsg
+        sendto = _send.sendto
+        sendto_many = _send_many.sendto_many
+        set_metadata = _observation.set_metadata
+        set_readahead = _readahead.set_readahead
+        setsockopt = _descriptor.setsockopt
+        truncated = _receive_many.truncated
 
     @property
     def readahead_discarded(self) -> int:
@@ -195,56 +251,3 @@ class socket(_Base):
 # What users see: <fastsock.socket fd=3, ...>, and a name that pickle and help() find.
 socket.__module__ = "fastsock"
 _descriptor.set_drop_in_class(socket)
-
-
-def _rebind(function: _Function) -> _Function:
-    """The standard library's function, its code unchanged, run with the names of ``fastsock``.
-
-    These functions find the class to make by the global name ``socket``. Running CPython's own code
-    keeps the behaviour of the Python that is running, whichever it is, and a test that replaces
-    ``fastsock.socket`` or ``fastsock.getaddrinfo`` reaches them as it would in ``socket``.
-    """
-    if getattr(function, "__globals__", None) is not vars(stdlib):
-        return function  # another library's in its place; it runs with names of its own
-    package = vars(sys.modules["fastsock"])
-    for name in function.__code__.co_names:
-        if hasattr(stdlib, name):
-            package.setdefault(name, getattr(stdlib, name))
-    rebound = FunctionType(
-        function.__code__, package, function.__name__, function.__defaults__, function.__closure__
-    )
-    rebound.__kwdefaults__ = function.__kwdefaults__
-    rebound.__doc__ = function.__doc__
-    rebound.__module__ = "fastsock"
-    return rebound  # type: ignore[return-value]
-
-
-if TYPE_CHECKING:
-
-    def create_connection(
-        address: tuple[str | None, bytes | str | int | None],
-        timeout: float | None = ...,
-        source_address: tuple[Any, ...] | str | ReadableBuffer | None = None,
-        *,
-        all_errors: bool = False,
-    ) -> socket: ...
-    def create_server(
-        address: tuple[Any, ...] | str | ReadableBuffer,
-        *,
-        family: int = ...,
-        backlog: int | None = None,
-        reuse_port: bool = False,
-        dualstack_ipv6: bool = False,
-    ) -> socket: ...
-    def fromfd(fd: SupportsIndex, family: int, type: int, proto: int = 0) -> socket: ...
-    def socketpair(
-        family: int | None = None, type: int = ..., proto: int = 0
-    ) -> tuple[socket, socket]: ...
-
-else:
-    create_connection = _rebind(stdlib.create_connection)
-    create_server = _rebind(stdlib.create_server)
-    fromfd = _rebind(stdlib.fromfd)
-    socketpair = _rebind(stdlib.socketpair)
-    if hasattr(stdlib, "_fallback_socketpair"):  # CPython 3.13
-        _fallback_socketpair = _rebind(stdlib._fallback_socketpair)

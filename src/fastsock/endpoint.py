@@ -8,6 +8,9 @@ import socket as stdlib
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
+# What a Receiver and a StreamServer take beside a socket.
+Address = tuple[Any, ...] | str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
 _PORTS = range(65536)
 _KINDS = {"udp": stdlib.SOCK_DGRAM, "tcp": stdlib.SOCK_STREAM}
 _SCHEMES = {kind: scheme for scheme, kind in _KINDS.items()}

@@ -11,15 +11,20 @@ from typing import TYPE_CHECKING, Any
 from fastsock import bound_path
 from fastsock import receive_buffer as buffer
 from fastsock.dropin import socket
-from fastsock.endpoint import Endpoint, parse_endpoint
+from fastsock.endpoint import Address, Endpoint, parse_endpoint
 from fastsock.native import multicast, observation
 from fastsock.native import receiver as _native
 from fastsock.native.descriptor import refuse_tls
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Literal
+
+    _Metadata = Literal["timestamp", "destination", "hop_limit", "tos"]
 
 METADATA = ("timestamp", "destination", "hop_limit", "tos")  # bits, in the C library's order
+# As the arguments of join_group.
+Group = str | tuple[str] | tuple[str, int | str | None] | tuple[str, int | str | None, str | None]
 
 
 class Intake:
@@ -40,34 +45,35 @@ class Intake:
     """
 
     def __init__(self, sockets: list[socket], metadata: int, lender: Any = None) -> None:
-        self.sockets = sockets
+        self.sockets: list[socket] = sockets
         self._descriptors: list[int] = []
         self.metadata = metadata
-        self.is_borrowed = lender is not None
-        self.family = sockets[0].family
-        self.name = sockets[0].getsockname()
-        self.receive_buffer = min(buffer.size_of(sock) for sock in sockets)
+        self.is_borrowed: bool = lender is not None
+        self.family: stdlib.AddressFamily = sockets[0].family
+        self.name: Any = sockets[0].getsockname()
+        self.receive_buffer: int = min(buffer.size_of(sock) for sock in sockets)
         self._undo = ExitStack()
         self._path = bound_path.path_of(self.family, self.name) if lender is None else None
 
     @classmethod
     def open(
         cls,
-        address: Any,
+        address: Address | stdlib.socket,
         shards: int,
         receive_buffer: int | None,
         metadata: Iterable[str],
-        groups: Iterable[Any],
+        groups: Iterable[Group],
     ) -> Intake:
         """Open or borrow the sockets; the arguments are those of `Receiver`."""
         bits = _metadata_bits(metadata)
-        groups = [_as_group(group) for group in ([groups] if isinstance(groups, str) else groups)]
+        given = [groups] if isinstance(groups, str) else groups
+        joined = [_as_group(group) for group in given]
         if not 1 <= shards <= _native.MOST_SHARDS:
             raise ValueError(f"shards must be 1 to {_native.MOST_SHARDS}, not {shards}")
         if isinstance(address, stdlib.socket):
             if shards > 1:
                 raise ValueError("several shards need an address, not a socket")
-            return cls._borrow(address, receive_buffer, bits, groups)
+            return cls._borrow(address, receive_buffer, bits, joined)
         endpoint = parse_endpoint(address)
         if endpoint.family == stdlib.AF_UNIX and shards > 1:
             raise ValueError("several shards need UDP; a Unix socket has one queue")
@@ -75,14 +81,14 @@ class Intake:
             sockets: list[socket] = []
             for _ in range(shards):
                 sock = undo.enter_context(socket(endpoint.family, stdlib.SOCK_DGRAM))
-                _set_up(sock, receive_buffer, bits, groups)
+                _set_up(sock, receive_buffer, bits, joined)
                 # A port that the kernel is to choose must not be one that others share.
                 is_chosen = endpoint.family != stdlib.AF_UNIX and endpoint.address[1] == 0
                 if not is_chosen:
-                    _share(sock, groups, shards)
+                    _share(sock, joined, shards)
                 _bind(sock, endpoint, undo)
                 if is_chosen:
-                    _share(sock, groups, shards)
+                    _share(sock, joined, shards)
                 # Of port 0 the kernel chooses one, for all.
                 endpoint = Endpoint(endpoint.family, sock.getsockname())
                 sockets.append(sock)
@@ -228,4 +234,4 @@ def _restore_metadata(lender: stdlib.socket, before: int) -> None:
 
 def _leave_group(lender: stdlib.socket, group: tuple[Any, ...]) -> None:
     if lender.fileno() >= 0:
-        socket.leave_group(lender, *group)  # of the standard library's sockets too
+        multicast.leave_group(lender, *group)

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import socket as stdlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastsock import bound_path
 from fastsock.dropin import socket
-from fastsock.endpoint import parse_endpoint
+from fastsock.endpoint import Address, parse_endpoint
 from fastsock.native.descriptor import refuse_tls
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def borrow(lender: stdlib.socket, nodelay: bool) -> socket:
 
 
 def listen(
-    address: Any, backlog: int, reuse_port: bool, nodelay: bool, undo: ExitStack
+    address: Address, backlog: int, reuse_port: bool, nodelay: bool, undo: ExitStack
 ) -> tuple[socket, BoundPath | None]:
     endpoint = parse_endpoint(address, stdlib.SOCK_STREAM)
     listener = undo.enter_context(socket(endpoint.family, stdlib.SOCK_STREAM))

@@ -7,7 +7,7 @@ import atexit
 import os
 import warnings
 import weakref
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from errno import EBADF
 from operator import index
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,15 @@ from fastsock.readiness import readable
 from fastsock.stats import ReceiverStats
 
 if TYPE_CHECKING:
+    import socket as stdlib
     from collections.abc import Iterable, Sequence
-    from typing import Self
+    from typing import Literal, Self
 
+    from fastsock.endpoint import Address
+    from fastsock.intake import Group, _Metadata
     from fastsock.native.receiver import ReceivedBatch
+
+    _Overflow = Literal["drop-newest", "drop-oldest", "block"]
 
 TURNS = 8  # batches that async for gives at most before other tasks have a turn
 OVERFLOWS = ("drop-newest", "drop-oldest", "block")  # in the order of the C library's enum
@@ -98,17 +103,17 @@ class Receiver(_native.Receiver):
 
     def __init__(
         self,
-        address: Any,
+        address: Address | stdlib.socket,
         *,
         memory: int = 64 << 20,
-        overflow: str = "drop-newest",
+        overflow: _Overflow = "drop-newest",
         gro: bool = True,
         cpu: int | Sequence[int] | None = None,
         priority: int | None = None,
         busy_poll: int | None = None,
         receive_buffer: int | None = None,
-        metadata: Iterable[str] = (),
-        groups: Iterable[Any] = (),
+        metadata: _Metadata | Iterable[_Metadata] = (),
+        groups: Iterable[Group] = (),
         shards: int = 1,
     ) -> None:
         taken = Intake.open(address, shards, receive_buffer, metadata, groups)
@@ -117,12 +122,12 @@ class Receiver(_native.Receiver):
     def _start(
         self,
         taken: Intake,
-        memory: int = 64 << 20,
-        overflow: str = "drop-newest",
-        gro: bool = True,
-        cpu: int | Sequence[int] | None = None,
-        priority: int | None = None,
-        busy_poll: int | None = None,
+        memory: int,
+        overflow: _Overflow,
+        gro: bool,
+        cpu: int | Sequence[int] | None,
+        priority: int | None,
+        busy_poll: int | None,
     ) -> None:
         """Begin to receive from what was taken, which is closed if that fails."""
         with ExitStack() as undo:
@@ -135,7 +140,7 @@ class Receiver(_native.Receiver):
                 raise ValueError(
                     f"overflow must be one of {', '.join(OVERFLOWS)}, not {overflow!r}"
                 )
-            cpus = _cpus(cpu, len(taken.sockets))
+            cpus = cpus_of(cpu, len(taken.sockets))
             self._open(
                 taken.descriptors(),
                 memory,
@@ -243,45 +248,7 @@ def _close_all() -> None:
             stack.callback(receiver.close)
 
 
-def open_shards(address: Any, shards: int, **options: Any) -> tuple[Receiver, ...]:
-    """Open several receivers at one address, for a consumer each.
-
-    As ``Receiver(address, shards=shards)``, but each socket with its own receiver: for a thread
-    each in a free-threaded Python, or a CPU each.
-
-    Parameters
-    ----------
-    address : tuple or str
-        Of UDP; with port 0 all get the port of the first.
-    shards : int
-    **options
-        As `Receiver`; ``memory`` is each one's.
-
-    Returns
-    -------
-    tuple of Receiver
-        All were bound before any of them received.
-    """
-    if shards < 1:
-        raise ValueError(f"shards must be at least 1, not {shards}")
-    kept = {name: options.pop(name, None) for name in ("receive_buffer", "cpu")}
-    told = {name: options.pop(name, ()) for name in ("metadata", "groups")}
-    taken = Intake.open(address, shards, kept["receive_buffer"], told["metadata"], told["groups"])
-    with ExitStack() as undo:
-        undo.callback(taken.close)
-        cpus = [None] * shards if kept["cpu"] is None else _cpus(kept["cpu"], shards)
-        parts = [undo.enter_context(closing(part)) for part in taken.split()]
-        receivers = []
-        for part, cpu in zip(parts, cpus, strict=True):
-            receiver = Receiver.__new__(Receiver)
-            receiver._start(part, cpu=cpu, **options)
-            undo.callback(receiver.close)
-            receivers.append(receiver)
-        undo.pop_all()
-    return tuple(receivers)
-
-
-def _cpus(cpu: int | Sequence[int] | None, count: int) -> list[int]:
+def cpus_of(cpu: int | Sequence[int] | None, count: int) -> list[int]:
     """The CPU of each of count threads; -1: any."""
     if cpu is None:
         return [-1] * count

@@ -16,14 +16,14 @@ from operator import index
 from typing import TYPE_CHECKING, Any
 
 from fastsock.bound_path import BoundPath, remove_path
-from fastsock.endpoint import Endpoint
+from fastsock.endpoint import Address, Endpoint
 from fastsock.listener import borrow, listen
 from fastsock.native import server as _native
 from fastsock.native.framing import Framing
 from fastsock.stats import CloseReason, ServerStats
 
 if TYPE_CHECKING:
-    from typing import Self
+    from typing import Literal, Self
 
     from fastsock.native.server_batch import ServerBatch
 
@@ -90,7 +90,7 @@ class StreamServer(_native.Server):
 
     def __init__(
         self,
-        address: Any,
+        address: Address | stdlib.socket,
         framing: Framing,
         *,
         backlog: int = 4096,
@@ -99,7 +99,7 @@ class StreamServer(_native.Server):
         max_connections: int = 65536,
         memory: int = 64 << 20,
         idle_timeout: float | None = None,
-        overflow: str = "close",
+        overflow: Literal["close", "raise"] = "close",
         reuse_port: bool = False,
         nodelay: bool = True,
     ) -> None:

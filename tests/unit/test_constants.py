@@ -30,14 +30,12 @@ HEADERS = [
 
 
 def declared_numbers():
-    """Every NAME = ... = NUMBER in the module, also the names that the running Python has."""
-    numbers = {}
-    for node in ast.walk(ast.parse(Path(constants.__file__).read_text())):
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
-            for target in node.targets:
-                if isinstance(target, ast.Name) and target.id.isupper():
-                    numbers[target.id] = node.value.value
-    return numbers
+    """Every NAME: int = NUMBER in the module, also the names that the running Python has."""
+    return {
+        node.target.id: node.value.value
+        for node in ast.walk(ast.parse(Path(constants.__file__).read_text()))
+        if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Constant)
+    }
 
 
 def test_numbers_equal_those_of_the_system_headers():

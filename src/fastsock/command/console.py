@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fastsock.endpoint import Endpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TextIO
 
 CLEAR_LINE = "\r\x1b[K"
@@ -78,7 +79,7 @@ def _url_of(address: Any) -> str | None:
     return str(Endpoint(family, address))
 
 
-url_of = lru_cache(maxsize=4096)(_url_of)
+url_of: Callable[[Any], str | None] = lru_cache(maxsize=4096)(_url_of)
 
 
 def speed(count: int, octets: int, seconds: float) -> str:

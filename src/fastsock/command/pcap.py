@@ -133,7 +133,7 @@ class PcapReader:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._offset = 0
-        self.skipped = Skipped()
+        self.skipped: Skipped = Skipped()
         head = self._take(struct.calcsize("=" + HEADER), "the header")
         if head is None:
             raise PcapError("the file is empty, not a pcap file")
@@ -145,7 +145,7 @@ class PcapReader:
         self._fractions = 10**9 if nanoseconds else 10**6  # in a second
         self._longest = max(longest, LONGEST_RECORD)
         # The upper bits tell whether frames end in a checksum, which IP's length leaves out anyway.
-        self.link_type = link & 0x03FFFFFF
+        self.link_type: int = link & 0x03FFFFFF
         if self.link_type not in RAW_LINKS | ETHERTYPE_LINKS.keys() | NULL_LINKS:
             raise PcapError(f"byte 20: link type {self.link_type} is none that is read here")
 

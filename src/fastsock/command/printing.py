@@ -25,10 +25,10 @@ class Arrival:
     __slots__ = ("data", "destination", "source", "time_ns")
 
     def __init__(self, message: Message, local: Any, has_metadata: bool) -> None:
-        self.data = message.bytes()
-        self.source = message.address
-        self.destination = local
-        self.time_ns = message.timestamp_ns if has_metadata else 0
+        self.data: bytes = message.bytes()
+        self.source: Any = message.address
+        self.destination: Any = local
+        self.time_ns: int = message.timestamp_ns if has_metadata else 0
         self.time_ns = self.time_ns or time.time_ns()
         host = message.destination if has_metadata else None
         if host:

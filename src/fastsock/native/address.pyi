@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: MIT
-from typing import final
+from typing import Any, final
+
+from _typeshed import ReadableBuffer
+
+# Of a socket, as the standard library's methods take it.
+_Address = tuple[Any, ...] | str | ReadableBuffer
 
 @final
 class Peers: ...

@@ -5,6 +5,8 @@ from typing import Any, final
 
 from _typeshed import ReadableBuffer, WriteableBuffer
 
+from fastsock.native.address import _Address
+
 @final
 class Pins: ...
 
@@ -23,6 +25,6 @@ def sendmsg(
     buffers: Iterable[ReadableBuffer],
     ancdata: Iterable[tuple[int, int, ReadableBuffer]] = (),
     flags: int = 0,
-    address: Any = None,
+    address: _Address | None = None,
     /,
 ) -> int: ...
