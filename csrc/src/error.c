@@ -2,6 +2,7 @@
 #include <fastsock/error.h>
 
 #include <limits.h>
+#include <stdio.h>
 
 #include "kernel.h"
 
@@ -27,11 +28,29 @@ static int read_gnu_form(const char *result, const char *room, char *text, size_
     return result == room ? -EINVAL : 0;
 }
 
-int fsk_error_text(int code, char *text, size_t size) {
+static int system_text(int number, char *text, size_t size) {
     /* Of our own, as a cut text would be an error of its own (ERANGE) in the POSIX form. */
     char room[128] = "";
-    int number = code < 0 && code != INT_MIN ? -code : code;
     return _Generic(strerror_r(number, room, sizeof room),
         int: read_posix_form,
         char *: read_gnu_form)(strerror_r(number, room, sizeof room), room, text, size);
+}
+
+/* musl has a text for every number, the same one for all that it does not know, and calls that
+ * success. No system knows INT_MAX. */
+static bool is_text_of_unknown(const char *text) {
+    char unknown[128];
+    return system_text(INT_MAX, unknown, sizeof unknown) == 0 && strcmp(text, unknown) == 0;
+}
+
+int fsk_error_text(int code, char *text, size_t size) {
+    char whole[128];
+    int number = code < 0 && code != INT_MIN ? -code : code;
+    int result = system_text(number, whole, sizeof whole);
+    if (result == 0 && number != 0 && is_text_of_unknown(whole)) {
+        snprintf(whole, sizeof whole, "Unknown error %d", number);
+        result = -EINVAL;
+    }
+    copy_cut(whole, text, size);
+    return result;
 }

@@ -19,6 +19,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifdef __linux__
+#include <sys/syscall.h>
+#endif
+
 #include <fastsock/socket.h>
 
 #include "config.h"
@@ -82,8 +86,16 @@ static inline ssize_t fski_sendto(int fd, const void *data, size_t length, int f
     return fski_result(sendto(fd, data, length, flags, destination, size));
 }
 
+/* musl's copies control data, to clear what its struct cmsghdr calls padding, into room for 1024 bytes:
+ * too little for 253 descriptors (ENOMEM). What fsk_control_put makes has it cleared. */
+#if defined(__linux__) && !defined(__GLIBC__) && defined(SYS_sendmsg)
+#define FSKI_SENDMSG(fd, header, flags) syscall(SYS_sendmsg, fd, header, flags)
+#else
+#define FSKI_SENDMSG(fd, header, flags) sendmsg(fd, header, flags)
+#endif
+
 static inline ssize_t fski_sendmsg(int fd, const struct msghdr *header, int flags) {
-    return fski_result(sendmsg(fd, header, flags));
+    return fski_result(FSKI_SENDMSG(fd, header, flags));
 }
 
 /* Where it is missing a process that does not ignore SIGPIPE gets it. */

@@ -152,7 +152,7 @@ static void set_readable(struct fsk_receiver *receiver) {
 }
 
 /* Returns 1 when there may be something, 0 when the time is over, or -EINTR. */
-static int wait(struct fsk_receiver *receiver, int64_t timeout_ns) {
+static int wait_for_bell(struct fsk_receiver *receiver, int64_t timeout_ns) {
     fski_bell_arm(&receiver->bell);
     if (has_news(receiver))
         return 1;
@@ -178,7 +178,7 @@ static int next(struct fsk_receiver *receiver, int64_t timeout_ns, struct fsk_ba
         int64_t remaining = timeout_ns > 0 ? deadline - fski_now_ns() : timeout_ns;
         if (timeout_ns >= 0 && remaining <= 0)
             return -EAGAIN;
-        int result = wait(receiver, remaining);
+        int result = wait_for_bell(receiver, remaining);
         if (result < 0)
             return result;
     }

@@ -11,28 +11,6 @@
  * others is 8 MiB. */
 enum { STACK_SIZE = 512 * 1024 };
 
-#if FSK_HAVE_ATTR_SETAFFINITY
-
-static int bind_to(pthread_attr_t *attributes, int cpu) {
-    cpu_set_t only;
-    if (cpu < 0)
-        return 0;
-    if (cpu >= CPU_SETSIZE)
-        return EINVAL;
-    CPU_ZERO(&only);
-    CPU_SET(cpu, &only);
-    return pthread_attr_setaffinity_np(attributes, sizeof only, &only);
-}
-
-#else
-
-static int bind_to(pthread_attr_t *attributes, int cpu) {
-    (void)attributes;
-    return cpu < 0 ? 0 : EOPNOTSUPP;
-}
-
-#endif
-
 static int set_priority(pthread_attr_t *attributes, int priority) {
     struct sched_param parameters = {.sched_priority = priority};
     if (priority == 0)
@@ -56,6 +34,58 @@ static int create(pthread_t *thread, const pthread_attr_t *attributes, void *(*r
     return result;
 }
 
+#if FSK_HAVE_SETAFFINITY
+
+static int only(int cpu, cpu_set_t *cpus) {
+    if (cpu >= CPU_SETSIZE)
+        return EINVAL;
+    CPU_ZERO(cpus);
+    CPU_SET((size_t)cpu, cpus);
+    return 0;
+}
+
+#endif
+
+#if FSK_HAVE_ATTR_SETAFFINITY
+
+static int create_on(pthread_t *thread, pthread_attr_t *attributes, int cpu, void *(*run)(void *),
+                     void *argument) {
+    cpu_set_t cpus;
+    int result = only(cpu, &cpus);
+    if (result == 0)
+        result = pthread_attr_setaffinity_np(attributes, sizeof cpus, &cpus);
+    return result == 0 ? create(thread, attributes, run, argument) : result;
+}
+
+#elif FSK_HAVE_SETAFFINITY
+
+/* musl has no attribute for it. A thread inherits the CPUs of the one that starts it, which gets its
+ * own back; one that bound itself could not tell that there is no such CPU before it runs. */
+static int create_on(pthread_t *thread, pthread_attr_t *attributes, int cpu, void *(*run)(void *),
+                     void *argument) {
+    cpu_set_t before, cpus;
+    int result = only(cpu, &cpus);
+    if (result == 0)
+        result = pthread_getaffinity_np(pthread_self(), sizeof before, &before);
+    if (result == 0)
+        result = pthread_setaffinity_np(pthread_self(), sizeof cpus, &cpus);
+    if (result != 0)
+        return result;
+    result = create(thread, attributes, run, argument);
+    pthread_setaffinity_np(pthread_self(), sizeof before, &before);
+    return result;
+}
+
+#else
+
+static int create_on(pthread_t *thread, pthread_attr_t *attributes, int cpu, void *(*run)(void *),
+                     void *argument) {
+    (void)thread, (void)attributes, (void)cpu, (void)run, (void)argument;
+    return EOPNOTSUPP;
+}
+
+#endif
+
 int fski_thread_start(pthread_t *thread, const struct fski_schedule *schedule, void *(*run)(void *),
                       void *argument) {
     pthread_attr_t attributes;
@@ -64,11 +94,11 @@ int fski_thread_start(pthread_t *thread, const struct fski_schedule *schedule, v
         return -result;
     result = pthread_attr_setstacksize(&attributes, STACK_SIZE);
     if (result == 0)
-        result = bind_to(&attributes, schedule->cpu);
-    if (result == 0)
         result = set_priority(&attributes, schedule->priority);
-    if (result == 0)
+    if (result == 0 && schedule->cpu < 0)
         result = create(thread, &attributes, run, argument);
+    else if (result == 0)
+        result = create_on(thread, &attributes, schedule->cpu, run, argument);
     pthread_attr_destroy(&attributes);
     return -result;
 }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * A receiver on Unix sockets: names, messages that are cut, descriptors that come along, and ends. */
+#include <fastsock/message.h>
+#include <fastsock/send.h>
+
 #include "receivers.h"
 
 static void tells_named_and_unnamed_senders_apart(void) {
@@ -58,23 +61,20 @@ static void cuts_what_is_longer_than_64_kib(void) {
     }
 }
 
+/* By the library: sendmsg of musl takes 252 at most. */
 static void send_descriptors(int fd, int count) {
     struct iovec part = {.iov_base = "x", .iov_len = 1};
-    union {
-        struct cmsghdr header;
-        unsigned char room[CMSG_SPACE(253 * sizeof(int))];
-    } control;
-    struct msghdr message = {.msg_iov = &part,
-                             .msg_iovlen = 1,
-                             .msg_control = &control,
-                             .msg_controllen = CMSG_SPACE((size_t)count * sizeof(int))};
-    memset(&control, 0, sizeof control);
-    control.header.cmsg_level = SOL_SOCKET;
-    control.header.cmsg_type = SCM_RIGHTS;
-    control.header.cmsg_len = CMSG_LEN((size_t)count * sizeof(int));
+    _Alignas(struct cmsghdr) unsigned char control[CMSG_SPACE(253 * sizeof(int))];
+    int descriptors[253];
+    struct fsk_control item = {.level = SOL_SOCKET,
+                               .type = SCM_RIGHTS,
+                               .data = descriptors,
+                               .length = (size_t)count * sizeof(int)};
+    struct fsk_message message = {.buffers = &part, .buffer_count = 1, .control = control};
     for (int i = 0; i < count; i++)
-        memcpy(CMSG_DATA(&control.header) + (size_t)i * sizeof(int), &fd, sizeof(int));
-    REQUIRE(sendmsg(fd, &message, 0) == 1);
+        descriptors[i] = fd;
+    REQUIRE(fsk_control_put(&message, sizeof control, &item) == 0);
+    REQUIRE(fsk_send_message(fd, &message, 0) == 1);
 }
 
 /* Delivered, dropped, and left at close; 253 in one message are more than there is room for. */

@@ -43,9 +43,9 @@ static void close_watched(struct udp_pair *made) {
 /* The size that UDP_GRO tells; 0: it tells none. */
 static size_t segment_size(struct msghdr *message) {
     int size = 0;
-    for (struct cmsghdr *item = CMSG_FIRSTHDR(message); item; item = CMSG_NXTHDR(message, item))
-        if (item->cmsg_level == SOL_UDP && item->cmsg_type == UDP_GRO)
-            memcpy(&size, CMSG_DATA(item), sizeof size);
+    struct cmsghdr *item = CMSG_FIRSTHDR(message); /* nothing else was asked for */
+    if (item != NULL && item->cmsg_level == SOL_UDP && item->cmsg_type == UDP_GRO)
+        memcpy(&size, CMSG_DATA(item), sizeof size);
     return (size_t)size;
 }
 

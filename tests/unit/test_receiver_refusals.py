@@ -35,7 +35,8 @@ def test_descriptors_are_closed_once_when_a_signal_ends_the_opening():
     others = [os.open(os.devnull, os.O_RDONLY) for _ in range(5)]
     opened.clear()
     gc.collect()
-    assert threads() == threads_before
+    # One that has been joined may be listed for a moment yet, before too.
+    assert threads() <= threads_before
     for other in others:
         os.close(other)  # EBADF: the receiver has closed it
     assert count_descriptors() == before
