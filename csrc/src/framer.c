@@ -31,6 +31,7 @@ static void begin_later(struct fsk_framer *framer, uint64_t n) {
 
 int fsk_framer_new(struct fsk_framer **framer, const struct fsk_framing *framing,
                    size_t readahead) {
+    *framer = NULL;
     int result = fsk_framing_check(framing);
     if (result < 0)
         return result;

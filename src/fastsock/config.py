@@ -18,7 +18,7 @@ LIBRARY = "libfastsock.0.dylib" if sys.platform == "darwin" else "libfastsock.so
 
 
 def get_include() -> str:
-    """Return the folder of the headers, for the compiler's ``-I``: ``#include <fastsock/fastsock.h>``."""
+    """Return the folder for the compiler's ``-I``, to ``#include <fastsock/fastsock.h>``."""
     return str(_installed("include/fastsock/fastsock.h").parents[1])
 
 
@@ -77,9 +77,7 @@ def main() -> None:
         ("--pkg-config", _pkg_config, "the folder for PKG_CONFIG_PATH"),
         ("--cython", _cython, "what cython takes, to cimport fastsock.libfastsock"),
     ):
-        parser.add_argument(
-            flag, dest="answers", action="append_const", const=answer, help=told
-        )
+        parser.add_argument(flag, dest="answers", action="append_const", const=answer, help=told)
     answers = parser.parse_args().answers
     if not answers:
         parser.error("say what to print; --help lists it")

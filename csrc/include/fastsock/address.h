@@ -37,7 +37,8 @@ struct fsk_address {
 /*
  * Make an address from a numeric host and a port.
  *
- *   address  out  port in network order; IPv6 flow information and scope are 0
+ *   address  out  port in network order; IPv6 flow information and scope are 0. Undefined after
+ *                 -EINVAL
  *   family   in   AF_INET or AF_INET6
  *   host     in   "192.0.2.1" or "2001:db8::1"; no name, no %scope, no short form such as "127.1"
  *   port     in   host order
@@ -64,7 +65,7 @@ FSK_API int fsk_address_port(const struct fsk_address *address);
 /*
  * Make an AF_UNIX address from a path or an abstract name.
  *
- *   address  out
+ *   address  out  as it was after an error
  *   path     in   length bytes, no NUL needed; a first byte of 0 makes it an abstract name (Linux),
  *                 in which every byte counts; no byte at all asks the kernel to choose one at bind
  *   length   in   at most 107 for a path (the kernel wants room for its NUL), 108 for a name
@@ -76,7 +77,8 @@ FSK_API int fsk_address_set_path(struct fsk_address *address, const void *path, 
 /*
  * The path or abstract name of an AF_UNIX address.
  *
- *   length  out  bytes; 0 for an unnamed socket; an abstract name includes its leading 0
+ *   address  in   of AF_UNIX, or of length 0
+ *   length   out  bytes; 0 for an unnamed socket; an abstract name includes its leading 0
  *
  * Returns a pointer into address, not NUL-terminated; valid as long as address is.
  */
@@ -97,7 +99,8 @@ FSK_API bool fsk_address_equal(const struct fsk_address *one, const struct fsk_a
 /*
  * A hash for tables of addresses: equal addresses hash alike under the same key.
  *
- *   key  in  a peer can choose its address but should not know the key
+ *   key  in  a random number that peers don't know: it keeps them from choosing addresses that
+ *            collide
  */
 FSK_API uint64_t fsk_address_hash(const struct fsk_address *address, uint64_t key);
 

@@ -11,8 +11,9 @@ extern "C" {
 #endif
 
 /*
- * How every function of this library reports an error: the return value is zero or a count when it
- * is positive or zero, and -errno when it is negative. errno itself is not meant to be read.
+ * How every function of this library that can fail reports it: it returns an int or a ssize_t,
+ * which is 0 or more on success (often a count, a length or a descriptor) and -errno when it is
+ * negative. errno itself is not meant to be read.
  */
 
 /*

@@ -21,29 +21,32 @@ extern "C" {
  * bytes are stored where fsk_framer_room says, or copied in, and frames are cut off the front.
  *
  * The work is linear in the bytes, however small the pieces they come in, if all whole frames are
- * cut before room is asked for. Memory: readahead bytes, from the first use on; while a longer frame
- * is unfinished twice what came of it besides, and not what its header merely claims; what was fed
- * and not yet cut. One thread at a time.
+ * cut before room is asked for. Memory: readahead bytes, from the first use on; while a longer
+ * frame is unfinished twice what came of it besides, and not what its header merely claims; what
+ * was fed and not yet cut. One thread at a time.
  */
 struct fsk_framer;
 
 /*
- *   framer     out  to be freed
+ * Make a framer, for the beginning of a stream.
+ *
+ *   framer     out  freed with fsk_framer_free; as it was after an error
  *   framing    in   copied
  *   readahead  in   bytes, up to FSK_FRAME_MAX; 0 for FSK_FRAMER_READAHEAD
  *
- * Returns 0, -ENOMEM, -E2BIG or -EINVAL as fsk_framing_check, or -EINVAL (readahead is out of range).
+ * Returns 0, -ENOMEM, -E2BIG or -EINVAL as fsk_framing_check, or -EINVAL (readahead is out of
+ * range).
  */
 FSK_API int fsk_framer_new(struct fsk_framer **framer, const struct fsk_framing *framing,
                            size_t readahead);
 
-/* NULL is allowed. */
+/* Free a framer with the bytes it holds. NULL is allowed. */
 FSK_API void fsk_framer_free(struct fsk_framer *framer);
 
 /*
  * Where the next bytes of the stream are to be stored; fsk_framer_put says how many were.
  *
- *   where  out  borrowed until the next call of room, feed or free
+ *   where  out  borrowed until the next call of room, feed, cut or free
  *   size   out  bytes, at least 1; mostly readahead less what is held. Of a frame that is longer
  *               than readahead, and its length known, no more than what it lacks: nothing behind it
  *               then needs to be copied
@@ -61,7 +64,7 @@ FSK_API int fsk_framer_feed(struct fsk_framer *framer, const void *data, size_t 
 /*
  * Take whole frames off the front, as fsk_framing_cut does, with its arguments and results.
  *
- *   offsets  out  from fsk_framer_data; the bytes stay there until the next room or feed
+ *   offsets  out  from fsk_framer_data; the bytes stay there until the next room, feed or cut
  */
 FSK_API ssize_t fsk_framer_next(struct fsk_framer *framer, uint64_t *offsets, uint32_t *lengths,
                                 size_t capacity);
@@ -85,12 +88,13 @@ FSK_API ssize_t fsk_framer_cut(struct fsk_framer *framer, const unsigned char *d
 
 /*
  * Put the last n bytes back that next or take has taken off the front, for who could not keep what
- * they held: the next frame begins at the first of them. Only before the next room, feed, cut and
+ * they held: the next frame begins at the first of them. Only before the next room, feed, cut or
  * leave.
  */
 FSK_API void fsk_framer_back(struct fsk_framer *framer, size_t n);
 
-/* What offsets count from. Changed by room and feed. */
+/* What the offsets of fsk_framer_next count from. Changed by room, feed and cut; NULL before the
+ * first of them. */
 FSK_API const unsigned char *fsk_framer_data(const struct fsk_framer *framer);
 
 /* Bytes of the stream before the frame that comes next; where an error of fsk_framer_next lies. */
@@ -100,7 +104,7 @@ FSK_API uint64_t fsk_framer_offset(const struct fsk_framer *framer);
  * What is left when fsk_framer_next has given fewer frames than its capacity: an unfinished frame,
  * its header included.
  *
- *   data     out  borrowed until the next room or feed
+ *   data     out  borrowed until the next room, feed or cut
  *   size     out  bytes held; 0 between two frames
  *   missing  out  bytes that it lacks, or at least lacks while its length is not known. Between two
  *                 frames what the next one has at least
@@ -109,12 +113,14 @@ FSK_API void fsk_framer_left(const struct fsk_framer *framer, const unsigned cha
                              size_t *size, uint64_t *missing);
 
 /*
- * The length of that unfinished frame, for who wants to receive the rest of it elsewhere.
+ * The length of the unfinished frame that fsk_framer_left gives, for who wants to receive the rest
+ * of it elsewhere.
  *
  *   header  out  bytes before the frame itself, all of them held
  *   length  out  bytes of the frame itself
  *
- * Returns 1, or 0 while the length is not known: the header is not whole, or it has a delimiter.
+ * Returns 1, or 0 with both as they were while the length is not known: the header is not whole, or
+ * it has a delimiter.
  */
 FSK_API int fsk_framer_begun(const struct fsk_framer *framer, size_t *header, uint64_t *length);
 

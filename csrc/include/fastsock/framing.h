@@ -19,8 +19,8 @@ extern "C" {
 #define FSK_FRAME_HEADER_MAX 10
 
 /*
- * How a stream of bytes is cut into frames, and frames are made a stream. Nothing here does input or
- * output. A frame is what the user sends: without its header, and without the delimiter unless
+ * How a stream of bytes is cut into frames, and frames are made a stream. Nothing here does input
+ * or output. A frame is what the user sends: without its header, and without the delimiter unless
  * that is kept.
  */
 enum fsk_framing_kind {
@@ -30,8 +30,9 @@ enum fsk_framing_kind {
     FSK_FRAMING_FIXED,     /* all frames have the same length */
 };
 
-/* The rules. Of the members those of its kind count; the others are 0. One may serve any number of
- * threads and streams. */
+/* The rules. Of the members those of its kind count; leave the others 0. One may serve any number
+ * of threads and streams. The functions below want rules that fsk_framing_check has found right;
+ * what is made with them, a framer or a server, checks them itself. */
 struct fsk_framing {
     size_t size; /* sizeof(struct fsk_framing) */
     enum fsk_framing_kind kind;
@@ -45,8 +46,8 @@ struct fsk_framing {
     uint32_t frame_size; /* FIXED: bytes of each frame, 1..max_frame */
 };
 
-/* Returns 0, -EINVAL when the rules contradict themselves or a number is out of range, or -E2BIG when
- * they have members set that only a later version of the library knows. */
+/* Whether rules are right. Returns 0, -EINVAL when they contradict themselves or a number is out of
+ * range, or -E2BIG when they have members set that only a later version of the library knows. */
 FSK_API int fsk_framing_check(const struct fsk_framing *framing);
 
 /* Where the cutting of one stream has come to. Zero-filled at its start. */
@@ -63,15 +64,16 @@ struct fsk_cut {
  *
  *   framing   in      checked by fsk_framing_check
  *   cut       in/out  of this stream
- *   data      in      bytes *start to end are the stream from cut->offset on. A call that follows gets
- *                     what this one has left, at whatever address, and what has come since
+ *   data      in      bytes *start to end are the stream from cut->offset on. A call that follows
+ *                     gets what this one has left, at whatever address, and what has come since
  *   start     in/out  moved behind the last frame that was cut
+ *   end       in      where the bytes end, counted from data
  *   offsets   out     where each frame begins in data, bytes
  *   lengths   out     bytes of each frame
  *   capacity  in      frames that offsets and lengths hold, at least 1
  *
- * Returns the frames cut; fewer than capacity: the rest is no whole frame. Or, when an error comes
- * first (frames before it are given first), again and again
+ * Returns the frames cut; fewer than capacity: the rest is no whole frame. When no frame comes
+ * before an error it returns the error, and so does every call after it
  *   -EMSGSIZE  the frame at cut->offset is longer than max_frame
  *   -EBADMSG   its header is no length: a varint of more than 64 bits, or a number that counts the
  *              header and is less than it

@@ -20,8 +20,8 @@ struct fsk_message {
     size_t buffer_count;         /* at most IOV_MAX (1024 on Linux), else -EMSGSIZE */
     struct fsk_address *address; /* out when receiving, in when sending; NULL: not wanted, none */
     void *control;               /* aligned as struct cmsghdr; NULL: none */
-    size_t control_length;       /* bytes; receiving replaces it by what the kernel wrote */
-    int flags;                   /* out when receiving: MSG_TRUNC, MSG_CTRUNC, MSG_EOR, ... */
+    size_t control_length; /* bytes, 0 with none; a receive sets it to what the kernel wrote */
+    int flags;             /* out when receiving: MSG_TRUNC, MSG_CTRUNC, MSG_EOR, ... */
 };
 
 /* One item of control data. */
@@ -37,11 +37,11 @@ struct fsk_control {
  *
  *   message  in
  *   cursor   in/out  bytes consumed; start with 0
- *   item     out
+ *   item     out     points into the message's control memory
  *
- * Returns 1 with an item, 0 at the end, or -EBADMSG with an item whose header claims more bytes
- * than the kernel wrote: item then holds what is there, and it is the last. No read goes past
- * control_length, whatever the bytes say. Source: cmsg(3).
+ * Returns 1 with an item, 0 at the end (or at what is no item), or -EBADMSG with an item whose
+ * header claims more bytes than the kernel wrote: item then holds what is there, and it is the
+ * last. No read goes past control_length, whatever the bytes say. Source: cmsg(3).
  */
 FSK_API int fsk_control_next(const struct fsk_message *message, size_t *cursor,
                              struct fsk_control *item);
@@ -52,7 +52,8 @@ FSK_API size_t fsk_control_space(size_t length);
 /*
  * Append an item to the control data of a message that is to be sent.
  *
- *   message  in/out  control_length grows by fsk_control_space(item->length)
+ *   message  in/out  control_length, 0 before the first item, grows by
+ *                    fsk_control_space(item->length)
  *   room     in      bytes at message->control
  *   item     in      data is copied
  *
@@ -70,8 +71,8 @@ FSK_API int fsk_control_put(struct fsk_message *message, size_t room,
  *   room     in   ints at fds
  *   refused  out  how many there were beyond room; they are closed. NULL: not wanted
  *
- * The descriptor of the sender's process (SCM_PIDFD) is closed and not counted. Descriptors that the
- * kernel itself had no room for are in neither number: MSG_CTRUNC tells of them.
+ * The descriptor of the sender's process (SCM_PIDFD) is closed and not counted. Descriptors that
+ * the kernel itself had no room for are in neither number: MSG_CTRUNC tells of them.
  *
  * Returns how many are in fds. Source: unix(7).
  */

@@ -23,12 +23,14 @@ enum fsk_metadata {
  *   metadata  in  bits of fsk_metadata; the others are switched off
  *
  * The options belong to the socket in the kernel: every descriptor of it is told, and recvmsg gives
- * them as control data. Returns 0, -EOPNOTSUPP when this system can't tell one of them, or the error
- * of setsockopt(2); options are then as before. Source: socket(7) SO_TIMESTAMPNS, ip(7), ipv6(7).
+ * them as control data. Returns 0, -EOPNOTSUPP when this system can't tell one of them, or the
+ * error of setsockopt(2); options are then as before. Source: socket(7) SO_TIMESTAMPNS, ip(7),
+ * ipv6(7).
  */
 FSK_API int fsk_metadata_enable(int fd, int family, unsigned metadata);
 
-/* What the kernel tells now: bits of fsk_metadata, or -errno. */
+/* What the kernel tells now, for a socket of family: bits of fsk_metadata, or -errno of
+ * getsockopt(2). */
 FSK_API int fsk_metadata_enabled(int fd, int family);
 
 #ifdef __cplusplus

@@ -14,8 +14,8 @@ extern "C" {
  *
  * A membership tells the interface to take the group's packets. Which of them a socket then gets is
  * told by its address and port as for any other: it is bound to the port, and to the wildcard
- * address or the group's. On Linux a socket also gets what other sockets of the machine have joined,
- * unless fsk_multicast_only_joined was called.
+ * address or the group's. On Linux a socket also gets what other sockets of the machine have
+ * joined, unless fsk_multicast_only_joined was called.
  */
 
 /*
@@ -27,8 +27,8 @@ extern "C" {
  *                  group's family
  *
  * Returns 0, or
- *   -EINVAL         group is no multicast address, or socket, group and source are not of one family;
- *                   or as setsockopt(2)
+ *   -EINVAL         group is no multicast address, or socket, group and source are not of one
+ *                   family; or as setsockopt(2)
  *   -EADDRINUSE     the group is already joined on this interface; a source beside any source
  *   -EADDRNOTAVAIL  the source is already joined
  *   -ENODEV         there is no such interface, or no route tells one

@@ -21,16 +21,16 @@ extern "C" {
 /*
  * A queue of datagrams that were taken from a UDP socket ahead of the calls that ask for them, with
  * UDP_GRO where the kernel has it: trains of datagrams come in one buffer and are given one by one.
- * From start to stop all receives on the socket go through its queue, and no other descriptor of the
- * same kernel socket may be read: it would get whole trains as one datagram. One thread at a time.
+ * From start to stop all receives on the socket go through its queue, and no other descriptor of
+ * the same kernel socket may be read: it would get whole trains as one datagram. One thread at a
+ * time.
  */
 struct fsk_readahead;
 
 /* A datagram in the queue. */
 struct fsk_datagram {
-    const void
-        *data;     /* borrowed until the queue is next popped, filled or freed; so are the others */
-    size_t length; /* bytes, all there are: never truncated */
+    const void *data; /* borrowed until the queue changes or is freed; so are source and control */
+    size_t length;    /* bytes, all there are: never truncated */
     const struct fsk_address *source;
     const void *control; /* as the kernel gave it, without what UDP_GRO adds */
     size_t control_length;
@@ -41,7 +41,7 @@ struct fsk_datagram {
 /*
  * Make an empty queue.
  *
- *   readahead  out  freed with fsk_readahead_free
+ *   readahead  out  freed with fsk_readahead_free; NULL after an error
  *   buffers    in   1..FSK_READAHEAD_BUFFERS; each takes 64 KiB of memory, mapped and untouched
  *                   until it is filled
  *
@@ -55,14 +55,14 @@ FSK_API void fsk_readahead_free(struct fsk_readahead *readahead);
 /*
  * Begin to read ahead on a UDP socket: switch UDP_GRO on where it is to be had.
  *
- * Returns 1 with UDP_GRO, 0 without (the queue then saves system calls only), or -EOPNOTSUPP when fd
- * is no UDP socket.
+ * Returns 1 with UDP_GRO, 0 without (the queue then saves system calls only), or -EOPNOTSUPP when
+ * fd is no UDP socket.
  */
 FSK_API int fsk_readahead_start(struct fsk_readahead *readahead, int fd);
 
 /*
- * Go back to plain receives: what the kernel holds moves to the queue, then UDP_GRO is off. The queue
- * stays readable until it is empty; it may grow in this call.
+ * Go back to plain receives: what the kernel holds moves to the queue, then UDP_GRO is off. The
+ * queue stays readable until it is empty; it may grow in this call.
  *
  * Returns 0, or when reading ahead goes on with nothing lost, and may be stopped again:
  *   -EBUSY   datagrams came faster than they were moved
@@ -72,7 +72,7 @@ FSK_API int fsk_readahead_start(struct fsk_readahead *readahead, int fd);
 FSK_API int fsk_readahead_stop(struct fsk_readahead *readahead, int fd);
 
 /*
- * Take what the kernel has, when the queue is empty.
+ * Take what the kernel has when the queue is empty; else do nothing.
  *
  *   flags  in  MSG_DONTWAIT, or 0 to wait for the first as the descriptor's mode says
  *
@@ -94,13 +94,14 @@ FSK_API size_t fsk_readahead_pending(const struct fsk_readahead *readahead);
 FSK_API void fsk_readahead_clear(struct fsk_readahead *readahead);
 
 /*
- * Append datagrams to a batch: the queue's first, then the kernel's, which go straight into the batch
- * where its arena has 64 KiB for each buffer. What exceeds the batch stays in the queue.
+ * Append datagrams to a batch: the queue's first, then the kernel's, which go straight into the
+ * batch where its arena has 64 KiB for each buffer. What exceeds the batch stays in the queue.
  *
  *   flags  in  MSG_DONTWAIT, or 0 to wait as fsk_readahead_fill; waits only while batch is empty
  *
  * Returns the rows appended, 0 at the end after shutdown(2), or -errno when there is none: -EINVAL
- * for a full batch, else as recvmsg(2). Returns after FSK_READAHEAD_ROWS at the latest. While batch holds rows, an error of the socket is left for a call with an empty one.
+ * for a full batch, else as recvmsg(2). Returns after FSK_READAHEAD_ROWS at the latest. While batch
+ * holds rows, an error of the socket is left for a call with an empty one.
  */
 FSK_API int fsk_readahead_receive(struct fsk_readahead *readahead, int fd, int flags,
                                   struct fsk_batch *batch);

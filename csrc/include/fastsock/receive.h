@@ -24,22 +24,32 @@ extern "C" {
  */
 
 /*
+ * Receive into one buffer.
+ *
  *   buffer  out  length bytes
+ *
  * Source: recv(2).
  */
 FSK_API ssize_t fsk_receive(int fd, void *buffer, size_t length, int flags);
 
 /*
+ * Receive into one buffer, and tell from whom.
+ *
  *   buffer  out  length bytes
- *   source  out  the sender; length 0 when the protocol names none (TCP, an unnamed Unix socket)
+ *   source  out  the sender; length 0 when the protocol names none (TCP, an unnamed Unix socket),
+ *                and after an error
+ *
  * Source: recvfrom(2).
  */
 FSK_API ssize_t fsk_receive_from(int fd, void *buffer, size_t length, int flags,
                                  struct fsk_address *source);
 
 /*
+ * Receive into several buffers, with control data.
+ *
  *   message  in/out  flags, address and control_length are replaced by what the kernel gave; after
  *                    an error flags and control_length are as before, and the call can be repeated
+ *
  * Source: recvmsg(2). Descriptors that SCM_RIGHTS brings belong to the caller.
  */
 FSK_API ssize_t fsk_receive_message(int fd, struct fsk_message *message, int flags);
@@ -48,9 +58,10 @@ FSK_API ssize_t fsk_receive_message(int fd, struct fsk_message *message, int fla
  * Append messages to a batch: waits for one as the descriptor's mode says, unless flags hold
  * MSG_DONTWAIT, then takes what else is queued without waiting.
  *
- *   type   in      SOCK_DGRAM or SOCK_SEQPACKET, which the socket is
+ *   type   in      the socket's own, SOCK_DGRAM or SOCK_SEQPACKET
  *   flags  in      MSG_DONTWAIT, MSG_TRUNC (always implied), MSG_CMSG_CLOEXEC
- *   batch  in/out  its rows from count on are filled; descriptors sent along are refused
+ *   batch  in/out  its rows from count on are filled; fsk_batch_clear starts anew. Descriptors sent
+ *                  along are closed, and FSK_BATCH_CONTROL_TRUNCATED tells of them
  *
  * Ends at an empty SOCK_SEQPACKET message, which is appended (it may be the end of the stream), and
  * before the empty datagram without a sender that a UDP socket gives after shutdown(2).

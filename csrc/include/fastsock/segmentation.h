@@ -19,12 +19,15 @@ extern "C" {
 struct fsk_segmentation;
 
 /*
- *   segmentation  out  freed with fsk_segmentation_free
+ * Begin with nothing known, for one socket.
+ *
+ *   segmentation  out  freed with fsk_segmentation_free; NULL after an error
+ *
  * Returns 0 or -ENOMEM.
  */
 FSK_API int fsk_segmentation_new(struct fsk_segmentation **segmentation);
 
-/* NULL is allowed. */
+/* Free what is known. NULL is allowed. */
 FSK_API void fsk_segmentation_free(struct fsk_segmentation *segmentation);
 
 /* Forget what was refused: the socket was connected to another peer, or the route has changed. */

@@ -15,14 +15,15 @@ extern "C" {
 #endif
 
 /*
- * A server of stream connections: one call accepts, receives and cuts frames for all that are ready, and
- * sends what was queued. Its connections are told by number. A number is a new connection's only after
- * the call that told of the old one's end has been followed by another fsk_server_next.
+ * A server of stream connections: one call accepts, receives and cuts frames for all that are
+ * ready, and sends what was queued. Its connections are told by number. A number is a new
+ * connection's only after the call that told of the old one's end has been followed by another
+ * fsk_server_next.
  *
- * One thread at a time, but fsk_server_stop and fsk_server_interrupt, which any thread may call. After
- * fork(2) it belongs to the process that opened it: in the child every call that would do something gives
- * -ECHILD, but that fsk_server_free lets go of the child's descriptors and memory. (fsk_server_send may
- * queue what nobody will send.)
+ * One thread at a time, but fsk_server_stop and fsk_server_interrupt, which any thread may call.
+ * After fork(2) it belongs to the process that opened it: in the child every call that would do
+ * something gives -ECHILD, but that fsk_server_free lets go of the child's descriptors and memory.
+ * (fsk_server_send may queue what nobody will send.)
  */
 struct fsk_server;
 
@@ -41,31 +42,34 @@ enum fsk_close_reason {
 /* Places that fsk_server_stats has for them, more than there are. */
 #define FSK_CLOSE_PLACES 16
 
+/* How a server works. All but closes_slow have to be set. */
 struct fsk_server_options {
     size_t size;                       /* sizeof(struct fsk_server_options) */
     const struct fsk_framing *framing; /* max_frame is for both directions */
     size_t memory;            /* bytes of unfinished frames and queued output, all connections */
-    size_t max_pending;       /* bytes queued for one connection */
-    uint32_t max_connections; /* more wait in the listener's backlog */
+    size_t max_pending;       /* bytes queued for one connection, at least 1 */
+    uint32_t max_connections; /* at least 1; more wait in the listener's backlog */
     bool closes_slow; /* a send beyond max_pending or memory ends the connection; else it fails */
-    int64_t idle_timeout_ns; /* FSK_FOREVER: none. Since the last whole frame while one is
-                                unfinished, then since the last byte. A hundred years or more: none */
+    int64_t idle_timeout_ns; /* at least 1, or FSK_FOREVER: none. Since the last whole frame while
+                              * one is unfinished, then since the last byte. A hundred years or
+                              * more: none */
 };
 
 /*
  * Serve a listening socket.
  *
- *   server    out  freed with fsk_server_free
+ *   server    out  freed with fsk_server_free; NULL after an error
  *   listener  in   the server's to close if this succeeds. It is made non-blocking
  *   options   in   copied, with its framing
  *
- * Returns 0, -EINVAL (options, or it does not listen for streams), -E2BIG (options of a later version
- * than the library's), -ENOMEM, -EMFILE, -ENFILE, or other as epoll_ctl(2).
+ * Returns 0, -EINVAL (options, or it does not listen for streams), -E2BIG (options of a later
+ * version than the library's), -ENOMEM, -EMFILE, -ENFILE, or other as epoll_ctl(2).
  */
 FSK_API int fsk_server_open(struct fsk_server **server, int listener,
                             const struct fsk_server_options *options);
 
-/* Bytes that the arena of a batch has at least, to serve a framing. */
+/* The bytes that the arena of a batch for fsk_server_next must have at least with a framing. They
+ * are capacity * max_message of fsk_batch_new. */
 FSK_API size_t fsk_server_arena(const struct fsk_framing *framing);
 
 /*
@@ -73,22 +77,24 @@ FSK_API size_t fsk_server_arena(const struct fsk_framing *framing);
  * turn at most, or what the kernel has of one long frame, so that none keeps the others waiting.
  *
  *   timeout_ns  in   nanoseconds; 0 does not wait, FSK_FOREVER waits
- *   batch       out  a row for each frame; its column source is the number of the connection. It has
- *                    no senders and no metadata
+ *   batch       out  cleared first; a row for each frame. Its column source is the number of the
+ *                    connection, not an index for fsk_batch_source. It has no metadata: the member
+ *                    becomes 0
  *
- * Returns 1 when there are frames, or something to tell by fsk_server_opened and fsk_server_closed, 0
- * when the server was stopped and all has been told, or
+ * Returns 1 when there are frames, or something to tell by fsk_server_opened and fsk_server_closed,
+ * 0 when the server was stopped and all has been told, or
  *   -EAGAIN  nothing happened in time
- *   -EINTR   a signal came, or fsk_server_interrupt; or much has arrived and no frame is whole yet, so
- *            that the caller can look for signals. Nothing is lost: call again
+ *   -EINTR   a signal came, or fsk_server_interrupt; or much has arrived and no frame is whole yet,
+ *            so that the caller can look for signals. Nothing is lost: call again
  *   -EINVAL  the batch is too small (fsk_server_arena)
  *   -ECHILD  another process opened it
- *   other    poll(2); or accept(2): nobody can be accepted any more, which each call with nothing else
- *            to give tells at once, until fsk_server_stop
+ *   other    poll(2); or accept(2): nobody can be accepted any more, which each call with nothing
+ *            else to give tells at once, until fsk_server_stop
  */
 FSK_API int fsk_server_next(struct fsk_server *server, int64_t timeout_ns, struct fsk_batch *batch);
 
-/* The connections that the last fsk_server_next accepted: an array of count numbers, until the next. */
+/* The connections that the last fsk_server_next accepted: an array of count numbers, borrowed until
+ * the next. */
 FSK_API const uint32_t *fsk_server_opened(const struct fsk_server *server, size_t *count);
 
 /* The end of a connection. */
@@ -98,30 +104,30 @@ struct fsk_closed {
     enum fsk_close_reason reason;
 };
 
-/* What the last fsk_server_next tells of connections that have ended: an array, until the next. Their
- * frames are in this batch or were in an earlier one. */
+/* What the last fsk_server_next tells of connections that have ended: an array of count, borrowed
+ * until the next. Their frames are in this batch or were in an earlier one. */
 FSK_API const struct fsk_closed *fsk_server_closed(const struct fsk_server *server, size_t *count);
 
 /*
- * Queue a frame, to be sent by the next fsk_server_next or fsk_server_flush, or at once when the queue
- * is full.
+ * Queue a frame, to be sent by the next fsk_server_next or fsk_server_flush, or at once when the
+ * queue is full.
  *
  * Returns 0, or with nothing queued
  *   -EPIPE    the connection has ended or is being closed; fsk_server_closed tells why, or will
- *   -EAGAIN   max_pending, or -ENOBUFS memory, would be exceeded; with closes_slow -EPIPE
+ *   -EAGAIN   max_pending would be exceeded; with closes_slow -EPIPE
+ *   -ENOBUFS  memory would be exceeded; with closes_slow -EPIPE
  *   -EMSGSIZE, -EBADMSG  as fsk_framing_check_frame; -EMSGSIZE too for more than max_pending
  *   -ENOMEM, -ECHILD
  */
 FSK_API int fsk_server_send(struct fsk_server *server, uint32_t connection, const void *data,
                             size_t length);
 
-/* Send what was queued since the last call, as far as the kernel takes it; fsk_server_next goes on with
- * what it does not. Returns 0 or -ECHILD. */
+/* Send what was queued since the last call, as far as the kernel takes it; fsk_server_next goes on
+ * with what it does not. Returns 0 or -ECHILD. */
 FSK_API int fsk_server_flush(struct fsk_server *server);
 
-/* Close a connection when what is queued for it has been sent, which takes as long as the peer does (or
- * idle_timeout_ns); nothing more of it is received. Returns
- * 0, -EPIPE or -ECHILD. */
+/* Close a connection when what is queued for it has been sent, which takes as long as the peer does
+ * (or idle_timeout_ns); nothing more of it is received. Returns 0, -EPIPE or -ECHILD. */
 FSK_API int fsk_server_end(struct fsk_server *server, uint32_t connection);
 
 /* Close a connection at once: what is queued is dropped, and the peer gets a reset. Otherwise as
@@ -131,17 +137,19 @@ FSK_API int fsk_server_abort(struct fsk_server *server, uint32_t connection);
 /* Bytes queued for a connection and not yet taken by the kernel; 0 when it has ended. */
 FSK_API size_t fsk_server_pending(const struct fsk_server *server, uint32_t connection);
 
-/* The peer of a connection, until its number is another's. address->length is 0 when it is not known.
- * Of a Unix socket while the connection is open. */
+/* The address of a connection's peer: told until the number is another connection's, of a Unix
+ * socket while the connection is open. address->length is 0 when it is not known. */
 FSK_API void fsk_server_peer(const struct fsk_server *server, uint32_t connection,
                              struct fsk_address *address);
 
-/* The descriptor of a connection, borrowed, for its options; -EPIPE when it has ended. */
+/* The descriptor of a connection, to set its options with; borrowed until the connection's end.
+ * -EPIPE when it has ended. */
 FSK_API int fsk_server_connection_fd(const struct fsk_server *server, uint32_t connection);
 
 /*
  * Stop accepting. Connections go on for at most drain_ns while a frame of theirs is unfinished or
- * output is queued, and then end (FSK_CLOSE_LOCAL). Any thread, and more than once: the last counts.
+ * output is queued, below 0 as long as that takes, and then end (FSK_CLOSE_LOCAL). Any thread, and
+ * more than once: the last counts.
  * A signal handler may call it; errno is kept. It must have returned before fsk_server_free.
  */
 FSK_API void fsk_server_stop(struct fsk_server *server, int64_t drain_ns);
@@ -151,16 +159,17 @@ FSK_API void fsk_server_stop(struct fsk_server *server, int64_t drain_ns);
 FSK_API void fsk_server_interrupt(struct fsk_server *server);
 
 /*
- * A descriptor that is readable when fsk_server_next has something to do, but for what fsk_server_due
- * tells, which is to be asked before each wait; not to be read. Borrowed until fsk_server_free. Returns
- * the descriptor, or -EOPNOTSUPP: the portable engine has none.
+ * A descriptor that is readable when fsk_server_next has something to do, but for what
+ * fsk_server_due tells, which is to be asked before each wait; not to be read. Borrowed until
+ * fsk_server_free. Returns the descriptor, or -EOPNOTSUPP: the portable engine has none.
  */
 FSK_API int fsk_server_fd(struct fsk_server *server);
 
-/* Nanoseconds until fsk_server_next has something to do even if nothing arrives; FSK_FOREVER: never. */
+/* Nanoseconds until fsk_server_next has something to do even if nothing arrives; FSK_FOREVER:
+ * never. */
 FSK_API int64_t fsk_server_due(struct fsk_server *server);
 
-/* accepted == connections + the sum of closed. */
+/* What has become of every connection. accepted == connections + the sum of closed. */
 struct fsk_server_stats {
     size_t size; /* in: sizeof(struct fsk_server_stats) */
     uint64_t accepted;
@@ -172,16 +181,17 @@ struct fsk_server_stats {
     uint64_t bytes_sent;
     uint64_t bytes_unsent;     /* that were queued when their connection ended */
     uint64_t bytes_unfinished; /* of frames that the end of their connection cut off */
-    uint64_t accept_pauses;    /* no descriptor was left (EMFILE, ENFILE), no memory, or leave */
+    uint64_t accept_pauses;    /* no descriptor (EMFILE, ENFILE), no memory, or no permission */
     uint64_t memory;           /* bytes of unfinished frames and queued output now */
-    uint64_t memory_peak;
+    uint64_t memory_peak;      /* the most that memory ever was */
 };
 
-/* Returns 0, -EINVAL (stats->size) or -ECHILD. */
+/* Tell the counts up to now. Returns 0, -EINVAL (stats->size) or -ECHILD. */
 FSK_API int fsk_server_stats(const struct fsk_server *server, struct fsk_server_stats *stats);
 
-/* Close every connection and the listener without sending what is queued, and free all. A TCP peer for
- * whom something was queued gets a reset: it must not take what it has for all. NULL is allowed. */
+/* Close every connection and the listener without sending what is queued, and free all. A TCP peer
+ * for whom something was queued gets a reset: it must not take what it has for all. NULL is
+ * allowed. */
 FSK_API void fsk_server_free(struct fsk_server *server);
 
 #ifdef __cplusplus

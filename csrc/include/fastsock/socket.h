@@ -14,7 +14,7 @@ extern "C" {
 /* A timeout_ns that never ends. */
 #define FSK_FOREVER ((int64_t)-1)
 
-/* What fsk_socket_wait waits for. */
+/* What fsk_socket_wait waits for: one of them. */
 enum fsk_wait {
     FSK_WAIT_READABLE = 1,
     FSK_WAIT_WRITABLE = 2,
@@ -27,12 +27,12 @@ enum fsk_wait {
  */
 
 /*
- * Open an endpoint in blocking mode, closed on exec, on every system. Where there is no SOCK_CLOEXEC
- * a program that another thread starts at that moment can still inherit it.
+ * Open an endpoint in blocking mode, closed on exec, on every system. Where there is no
+ * SOCK_CLOEXEC a program that another thread starts at that moment can still inherit it.
  *
  *   family    in  AF_INET, AF_INET6, AF_UNIX or another of the system
- *   type      in  SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET, ...; with SOCK_NONBLOCK, where the system
- *                 has it, the mode is non-blocking
+ *   type      in  SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET, ...; with SOCK_NONBLOCK, where the
+ *                 system has it, the mode is non-blocking
  *   protocol  in  0: the usual one of family and type
  *
  * Returns the descriptor, for fsk_socket_close, or
@@ -43,16 +43,17 @@ enum fsk_wait {
 FSK_API int fsk_socket_open(int family, int type, int protocol);
 
 /*
- * Close a descriptor. Returns 0, or -errno of close(2): -EBADF when it was not open. After any other
- * error it is closed too on Linux, so a second try could close somebody else's.
+ * Close a descriptor. Returns 0, or -errno of close(2): -EBADF when it was not open. After any
+ * other error it is closed too on Linux, so a second try could close somebody else's.
  */
 FSK_API int fsk_socket_close(int fd);
 
 /*
- * Give a socket its own address. Port 0 asks the kernel for a free one, which fsk_socket_name tells.
+ * Give a socket its own address. Port 0 asks the kernel for a free one, which fsk_socket_name
+ * tells.
  *
- * Returns 0, -EADDRINUSE, -EADDRNOTAVAIL when it is no address of this machine, -EACCES for a port or
- * a path that is not allowed, -EINVAL when the socket has an address, or other as bind(2).
+ * Returns 0, -EADDRINUSE, -EADDRNOTAVAIL when it is no address of this machine, -EACCES for a port
+ * or a path that is not allowed, -EINVAL when the socket has an address, or other as bind(2).
  */
 FSK_API int fsk_socket_bind(int fd, const struct fsk_address *address);
 
@@ -72,8 +73,9 @@ FSK_API int fsk_socket_listen(int fd, int backlog);
  * Returns 0, or
  *   -EINTR        a signal came first
  *   -EINPROGRESS  the socket does not wait. In both cases the connection is still being made, and a
- *                 second connect is not the way to go on: fsk_socket_wait(fd, FSK_WAIT_WRITABLE, ...),
- *                 then fsk_socket_option(fd, SOL_SOCKET, SO_ERROR, ...), which gives 0 or the errno
+ *                 second connect is not the way to go on: fsk_socket_wait(fd, FSK_WAIT_WRITABLE,
+ *                 ...), then fsk_socket_option(fd, SOL_SOCKET, SO_ERROR, ...), which gives 0 or the
+ *                 errno
  *   -EAGAIN       the queue of a Unix listener is full and the socket does not wait
  *   -ECONNREFUSED, -ETIMEDOUT, -EHOSTUNREACH, or other as connect(2)
  */
@@ -94,7 +96,8 @@ FSK_API int fsk_socket_shutdown(int fd, int how);
 /*
  * The socket's own address.
  *
- *   address  out  an unnamed Unix socket has the family alone, so no path; length is 0 after an error
+ *   address  out  an unnamed Unix socket has the family alone, so no path; length is 0 after an
+ *                 error
  *
  * Returns 0 or -errno. Source: getsockname(2).
  */
@@ -105,9 +108,9 @@ FSK_API int fsk_socket_peer(int fd, struct fsk_address *address);
 
 /* Who a process is, as the kernel knows it. */
 struct fsk_credentials {
-    int64_t pid; /* 0: the system does not tell it, or none of this process's namespace */
-    uint32_t uid;
-    uint32_t gid; /* the effective ids */
+    int64_t pid;  /* 0: the system does not tell it, or none of this process's namespace */
+    uint32_t uid; /* effective */
+    uint32_t gid; /* effective */
 };
 
 /*
@@ -125,7 +128,8 @@ FSK_API int fsk_socket_peer_credentials(int fd, struct fsk_credentials *credenti
 /*
  * Set an option whose value is an int.
  *
- * Returns 0, -ENOPROTOOPT when the system or this kind of socket lacks it, or other as setsockopt(2).
+ * Returns 0, -ENOPROTOOPT when the system or this kind of socket lacks it, or other as
+ * setsockopt(2).
  */
 FSK_API int fsk_socket_set_option(int fd, int level, int option, int value);
 
@@ -139,8 +143,8 @@ FSK_API int fsk_socket_set_option(int fd, int level, int option, int value);
 FSK_API int fsk_socket_option(int fd, int level, int option, int *value);
 
 /*
- * Have calls on a descriptor wait, or not: O_NONBLOCK, which belongs to the open file and so to every
- * descriptor of it. Returns 0 or -errno.
+ * Have calls on a descriptor wait, or not: O_NONBLOCK, which belongs to the open file and so to
+ * every descriptor of it. Returns 0 or -errno.
  */
 FSK_API int fsk_socket_set_blocking(int fd, bool blocking);
 
@@ -179,7 +183,7 @@ FSK_API int fsk_socket_accept(int fd, struct fsk_address *peer);
  *
  *   what        in  FSK_WAIT_READABLE or FSK_WAIT_WRITABLE
  *   timeout_ns  in  nanoseconds, rounded up to milliseconds, INT_MAX of them (24.8 days) at most; 0
- *                   asks without waiting; FSK_FOREVER
+ *                   asks without waiting; FSK_FOREVER waits without end
  *
  * Returns 1 when a call would tell more (a descriptor that is not open, or below 0, included: the
  * call then gives EBADF), 0 when the time is over, or -EINTR.
@@ -223,7 +227,8 @@ FSK_API int fsk_socket_receive_low_water(int fd);
  *
  *   drops  out  wraps at 2^32
  *
- * Returns 0, -EOPNOTSUPP where the system does not count, or -errno. Source: SO_MEMINFO, Linux 4.12.
+ * Returns 0, -EOPNOTSUPP where the system does not count, or -errno. Source: SO_MEMINFO, Linux
+ * 4.12.
  */
 FSK_API int fsk_socket_drops(int fd, uint32_t *drops);
 

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: MIT
+"""Packages that were built, and programs that know nothing of the checkout."""
+
+import os
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def built(pattern):
+    """The newest of what is in dist/."""
+    found = sorted((ROOT / "dist").glob(pattern), key=lambda path: path.stat().st_mtime)
+    assert found, f"there is no dist/{pattern}; make wheel builds it"
+    return found[-1]
+
+
+def run(*command, cwd, path="", **environment):
+    """Run a command outside the checkout; return what it printed.
+
+    It must end well. Of the caller's environment it has what says where programs are: path goes
+    before PATH.
+    """
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+    kept["PATH"] = f"{path}{os.pathsep}{kept['PATH']}" if path else kept["PATH"]
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=kept | environment,
+        capture_output=True,
+        check=False,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=240,
+    )
+    if done.returncode != 0:
+        raise AssertionError(
+            f"{' '.join(map(str, command))} ended with {done.returncode}:\n"
+            f"{done.stdout}\n{done.stderr}"
+        )
+    return done.stdout
