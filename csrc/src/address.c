@@ -55,6 +55,16 @@ int fsk_address_format_host(const struct fsk_address *address, char *host) {
     return (int)strlen(host);
 }
 
+int fsk_address_port(const struct fsk_address *address) {
+    if (address->length == 0)
+        return -EAFNOSUPPORT;
+    if (address->name.any.sa_family == AF_INET)
+        return ntohs(address->name.ip4.sin_port);
+    if (address->name.any.sa_family == AF_INET6)
+        return ntohs(address->name.ip6.sin6_port);
+    return -EAFNOSUPPORT;
+}
+
 int fsk_address_set_path(struct fsk_address *address, const void *path, size_t length) {
     struct sockaddr_un *un = &address->name.path;
     bool is_abstract = length > 0 && *(const char *)path == '\0';

@@ -61,7 +61,10 @@ static inline int fski_connect(int fd, const struct sockaddr *name, socklen_t le
 }
 
 static inline int fski_shutdown(int fd, int how) {
-    return (int)fski_result(shutdown(fd, how));
+    int before = errno; /* a signal handler must leave it as it was */
+    int result = (int)fski_result(shutdown(fd, how));
+    errno = before;
+    return result;
 }
 
 static inline ssize_t fski_recv(int fd, void *buffer, size_t length, int flags) {
@@ -237,7 +240,10 @@ static inline ssize_t fski_read(int fd, void *buffer, size_t length) {
 }
 
 static inline ssize_t fski_write(int fd, const void *data, size_t length) {
-    return fski_result(write(fd, data, length));
+    int before = errno; /* as in fski_shutdown */
+    ssize_t result = fski_result(write(fd, data, length));
+    errno = before;
+    return result;
 }
 
 static inline int fski_pipe(int fds[2]) {

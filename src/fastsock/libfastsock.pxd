@@ -4,6 +4,9 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 
 cdef extern from "fastsock/fastsock.h" nogil:
+    enum:
+        FSK_VERSION_MAJOR, FSK_VERSION_MINOR, FSK_VERSION_PATCH
+
     int fsk_version()
     const char *fsk_engine_name()
     int fsk_error_text(int code, char *text, size_t size)
@@ -39,6 +42,7 @@ cdef extern from "fastsock/fastsock.h" nogil:
 
     int fsk_address_parse_host(fsk_address *address, int family, const char *host, uint16_t port)
     int fsk_address_format_host(const fsk_address *address, char *host)
+    int fsk_address_port(const fsk_address *address)
     int fsk_address_set_path(fsk_address *address, const void *path, size_t length)
     const char *fsk_address_path(const fsk_address *address, size_t *length)
     bint fsk_address_is_abstract(const fsk_address *address)
@@ -79,11 +83,9 @@ cdef extern from "fastsock/fastsock.h" nogil:
     ssize_t fsk_send_message(int fd, const fsk_message *message, int flags)
 
     enum fsk_capability:
-        FSK_CAPABILITY_RECVMMSG
-        FSK_CAPABILITY_SENDMMSG
-        FSK_CAPABILITY_UDP_GRO
-        FSK_CAPABILITY_UDP_SEGMENT
-        FSK_CAPABILITY_COUNT
+        FSK_CAPABILITY_RECVMMSG, FSK_CAPABILITY_SENDMMSG, FSK_CAPABILITY_UDP_GRO
+        FSK_CAPABILITY_UDP_SEGMENT, FSK_CAPABILITY_RECEIVE_DROPS, FSK_CAPABILITY_TIMESTAMPS
+        FSK_CAPABILITY_BUSY_POLL, FSK_CAPABILITY_FORCE_BUFFER, FSK_CAPABILITY_COUNT
 
     struct fsk_capability_report:
         bint is_built
@@ -97,18 +99,13 @@ cdef extern from "fastsock/fastsock.h" nogil:
     bint fsk_capability_works(fsk_capability capability)
 
     enum:
-        FSK_METADATA_TIMESTAMP
-        FSK_METADATA_DESTINATION
-        FSK_METADATA_HOP_LIMIT
-        FSK_METADATA_TOS
+        FSK_METADATA_TIMESTAMP, FSK_METADATA_DESTINATION, FSK_METADATA_HOP_LIMIT, FSK_METADATA_TOS
 
     int fsk_metadata_enabled(int fd, int family)
     int fsk_metadata_enable(int fd, int family, unsigned metadata)
 
     enum:
-        FSK_BATCH_TRUNCATED
-        FSK_BATCH_CONTROL_TRUNCATED
-        FSK_BATCH_COALESCED
+        FSK_BATCH_TRUNCATED, FSK_BATCH_CONTROL_TRUNCATED, FSK_BATCH_COALESCED
 
     const uint32_t FSK_NO_ADDRESS
 
@@ -143,8 +140,7 @@ cdef extern from "fastsock/fastsock.h" nogil:
     int fsk_receive_batch(int fd, int type, int flags, fsk_batch *batch)
 
     enum:
-        FSK_READAHEAD_BUFFERS
-        FSK_READAHEAD_ROWS
+        FSK_READAHEAD_BUFFERS, FSK_READAHEAD_ROWS
 
     struct fsk_readahead:
         pass
@@ -170,11 +166,8 @@ cdef extern from "fastsock/fastsock.h" nogil:
     int fsk_readahead_receive(fsk_readahead *readahead, int fd, int flags, fsk_batch *batch)
 
     enum:
-        FSK_RECEIVER_MEMORY
-        FSK_RECEIVER_SHARDS
-        FSK_OVERFLOW_DROP_NEWEST
-        FSK_OVERFLOW_DROP_OLDEST
-        FSK_OVERFLOW_BLOCK
+        FSK_RECEIVER_MEMORY, FSK_RECEIVER_SHARDS
+        FSK_OVERFLOW_DROP_NEWEST, FSK_OVERFLOW_DROP_OLDEST, FSK_OVERFLOW_BLOCK
 
     struct fsk_receiver:
         pass
@@ -224,17 +217,29 @@ cdef extern from "fastsock/fastsock.h" nogil:
     ssize_t fsk_send_batch(int fd, const fsk_outgoing *messages, size_t count, int flags,
                            fsk_segmentation *segmentation, int *error)
 
+    const int64_t FSK_FOREVER
+
     enum fsk_wait:
         FSK_WAIT_READABLE
         FSK_WAIT_WRITABLE
 
+    enum:
+        FSK_READY, FSK_HUNG_UP
+
+    int fsk_socket_open(int family, int type, int protocol)
     int fsk_socket_close(int fd)
+    int fsk_socket_bind(int fd, const fsk_address *address)
+    int fsk_socket_listen(int fd, int backlog)
+    int fsk_socket_connect(int fd, const fsk_address *address)
+    int fsk_socket_shutdown(int fd, int how)
+    int fsk_socket_name(int fd, fsk_address *address)
+    int fsk_socket_peer(int fd, fsk_address *address)
+    int fsk_socket_set_option(int fd, int level, int option, int value)
+    int fsk_socket_option(int fd, int level, int option, int *value)
+    int fsk_socket_set_blocking(int fd, bint blocking)
+    int fsk_socket_set_receive_buffer(int fd, int bytes, bint force)
     int fsk_socket_accept(int fd, fsk_address *peer)
     int fsk_socket_wait(int fd, fsk_wait what, int64_t timeout_ns)
-    enum:
-        FSK_HUNG_UP
-
-    int fsk_socket_set_receive_buffer(int fd, int size, bint force)
     int fsk_socket_wait_either(int fd, int other, int64_t timeout_ns)
     int fsk_socket_is_blocking(int fd)
     int fsk_socket_receive_low_water(int fd)
@@ -255,31 +260,18 @@ cdef extern from "fastsock/fastsock.h" nogil:
 
     # The system's constants that the calls compare with (sys/socket.h, netinet/in.h).
     enum:
-        AF_INET
-        AF_INET6
-        AF_UNIX
-        MSG_CMSG_CLOEXEC
-        MSG_CTRUNC
-        MSG_DONTWAIT
-        MSG_OOB
-        MSG_PEEK
-        MSG_TRUNC
-        MSG_WAITALL
+        AF_INET, AF_INET6, AF_UNIX
+        MSG_CMSG_CLOEXEC, MSG_CTRUNC, MSG_DONTWAIT, MSG_OOB, MSG_PEEK, MSG_TRUNC, MSG_WAITALL
         SCM_RIGHTS
-        SOCK_DGRAM
-        SOCK_SEQPACKET
-        SOCK_STREAM
-        SOL_SOCKET
-        SO_RCVLOWAT
+        SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM
+        SOL_SOCKET, SO_RCVLOWAT
 
     uint16_t ntohs(uint16_t number)
     uint32_t ntohl(uint32_t number)
     uint32_t htonl(uint32_t number)
 
     enum:
-        FSK_FRAME_MAX
-        FSK_DELIMITER_MAX
-        FSK_FRAME_HEADER_MAX
+        FSK_FRAME_MAX, FSK_DELIMITER_MAX, FSK_FRAME_HEADER_MAX
 
     enum fsk_framing_kind:
         FSK_FRAMING_LENGTH
@@ -320,7 +312,11 @@ cdef extern from "fastsock/fastsock.h" nogil:
         pass
 
     enum fsk_close_reason:
-        FSK_CLOSE_REASONS
+        FSK_CLOSE_EOF, FSK_CLOSE_RESET, FSK_CLOSE_IDLE, FSK_CLOSE_OVERSIZE, FSK_CLOSE_SLOW
+        FSK_CLOSE_LOCAL, FSK_CLOSE_MEMORY, FSK_CLOSE_REASONS
+
+    enum:
+        FSK_CLOSE_PLACES
 
     struct fsk_server_options:
         size_t size
@@ -340,7 +336,7 @@ cdef extern from "fastsock/fastsock.h" nogil:
         size_t size
         uint64_t accepted
         uint64_t connections
-        uint64_t closed[7]
+        uint64_t closed[16]  # FSK_CLOSE_PLACES
         uint64_t frames_received
         uint64_t bytes_received
         uint64_t frames_queued
@@ -372,6 +368,8 @@ cdef extern from "fastsock/fastsock.h" nogil:
 
     struct fsk_framer:
         pass
+
+    const size_t FSK_FRAMER_READAHEAD
 
     int fsk_framer_new(fsk_framer **framer, const fsk_framing *framing, size_t readahead)
     void fsk_framer_free(fsk_framer *framer)

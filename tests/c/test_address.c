@@ -34,6 +34,7 @@ static void check_round_trip(int family, const char *host, const char *written) 
     struct fsk_address address = ip_address(family, host, 4660);
     char text[FSK_HOST_SIZE];
     CHECK_INT(address.name.any.sa_family, family);
+    CHECK_INT(fsk_address_port(&address), 4660);
     CHECK_INT(fsk_address_format_host(&address, text), strlen(written));
     CHECK_TEXT(text, written);
 }
@@ -114,6 +115,8 @@ static void test_format_of_other_family_is_refused(void) {
     none.length = 0;
     CHECK_INT(fsk_address_format_host(&path, text), -EAFNOSUPPORT);
     CHECK_INT(fsk_address_format_host(&none, text), -EAFNOSUPPORT);
+    CHECK_INT(fsk_address_port(&path), -EAFNOSUPPORT);
+    CHECK_INT(fsk_address_port(&none), -EAFNOSUPPORT);
 }
 
 static void test_format_writes_within_the_stated_room(void) {

@@ -119,6 +119,33 @@ static void signal_ends_the_wait(void) {
     end_served(&served);
 }
 
+static struct fsk_server *stopped_by_signal;
+static volatile sig_atomic_t errno_before, errno_after;
+
+static void stop_by_signal(int number) {
+    (void)number;
+    errno_before = errno;
+    fsk_server_interrupt(stopped_by_signal);
+    fsk_server_stop(stopped_by_signal, 0);
+    errno_after = errno;
+}
+
+static void stop_in_a_signal_handler_ends_the_wait(void) {
+    struct served served = start_usual();
+    const struct sigaction action = {.sa_handler = stop_by_signal};
+    const struct itimerval soon = {.it_value = {.tv_usec = 5000}};
+    int client = join(&served, NULL);
+    stopped_by_signal = served.server;
+    REQUIRE(sigaction(SIGALRM, &action, NULL) == 0);
+    REQUIRE(setitimer(ITIMER_REAL, &soon, NULL) == 0);
+    CHECK_INT(take(&served, FSK_FOREVER), -EINTR);
+    CHECK_INT(errno_after, errno_before);
+    take_closed(&served, 1);
+    expect_over(&served);
+    close(client);
+    end_served(&served);
+}
+
 /* A peer that sends without end and never a whole frame: the caller can look for signals meanwhile. */
 static void unending_frame_does_not_keep_the_caller(void) {
     struct fsk_server_options options = usual();
@@ -272,6 +299,7 @@ int main(void) {
     RUN(last_stop_counts);
     RUN(interrupt_comes_before_anything_else);
     RUN(signal_ends_the_wait);
+    RUN(stop_in_a_signal_handler_ends_the_wait);
     RUN(unending_frame_does_not_keep_the_caller);
     RUN(descriptor_is_readable_while_there_is_something_to_do);
     RUN(no_frame_is_left_behind_the_descriptor);

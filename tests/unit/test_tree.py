@@ -113,6 +113,26 @@ def test_symbol_map_lists_exactly_the_functions_of_the_headers():
     assert declared == exported
 
 
+def test_pxd_declares_what_the_headers_do():
+    """Cython takes a wrong declaration as it is; the C compiler then converts what it can."""
+    text = "".join(code_of(file) for file in tracked("csrc/include/fastsock/*.h"))
+    declared = re.findall(r"^FSK_API ([^;]*?\bfsk_\w+\([^;]*\));", text, re.MULTILINE)
+    constants = set(re.findall(r"\bFSK_[A-Z0-9_]+\b", text)) - {"FSK_API"}
+    pxd = code_of(ROOT / "src/fastsock/libfastsock.pxd")
+    in_pxd = re.findall(r"^    (\w[\w *]*?\bfsk_\w+\([^)]*\))$", pxd, re.MULTILINE)
+    assert {of_pxd(one) for one in declared} == {" ".join(one.split()) for one in in_pxd}
+    assert constants - set(re.findall(r"\w+", pxd)) == set()
+
+
+def of_pxd(declaration):
+    """A function's declaration in C as it is written in Cython."""
+    text = re.sub(r"\b(struct|enum) ", "", declaration).replace("(void)", "()")
+    text = re.sub(r"\bbool\b", "bint", text)
+    text = re.sub(r"(\w+)\[\w+\]", r"*\1", text)  # an array as parameter
+    # In C functions and structures have name spaces of their own.
+    return " ".join(re.sub(r"(fsk_\w+_stats) \*", r"\1_t *", text).split())
+
+
 def test_every_exported_function_is_tested_in_c():
     exported = set(re.findall(r"\b(fsk_\w+);", (ROOT / "csrc/fastsock.map").read_text()))
     tests = "\n".join(file.read_text() for file in tracked("tests/c/*.c"))

@@ -59,6 +59,9 @@ FSK_API int fsk_address_parse_host(struct fsk_address *address, int family, cons
  */
 FSK_API int fsk_address_format_host(const struct fsk_address *address, char *host);
 
+/* The port of an IP address in host order, 0..65535, or -EAFNOSUPPORT when it is not one. */
+FSK_API int fsk_address_port(const struct fsk_address *address);
+
 /*
  * Make an AF_UNIX address from a path or an abstract name.
  *

@@ -149,11 +149,13 @@ FSK_API int fsk_server_connection_fd(const struct fsk_server *server, uint32_t c
 /*
  * Stop accepting. Connections go on for at most drain_ns while a frame of theirs is unfinished or
  * output is queued, below 0 as long as that takes, and then end (FSK_CLOSE_LOCAL). Any thread, and
- * more than once: the last counts.
+ * more than once: the last counts. A signal handler may call it; errno is kept. It must have
+ * returned before fsk_server_free.
  */
 FSK_API void fsk_server_stop(struct fsk_server *server, int64_t drain_ns);
 
-/* Have fsk_server_next return -EINTR: the call that waits, or the next one. Any thread. */
+/* Have fsk_server_next return -EINTR: the call that waits, or the next one. Called from where
+ * fsk_server_stop may be called. */
 FSK_API void fsk_server_interrupt(struct fsk_server *server);
 
 /*

@@ -86,6 +86,8 @@ FSK_API int fsk_socket_connect(int fd, const struct fsk_address *address);
  *
  *   how  in  SHUT_RD, SHUT_WR or SHUT_RDWR
  *
+ * A signal handler may call it; errno is kept.
+ *
  * Returns 0, -ENOTCONN, or other as shutdown(2). On Linux a datagram socket without peer gives
  * -ENOTCONN too, and its waiting calls return all the same.
  */
