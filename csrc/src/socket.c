@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <limits.h>
 
+#include "credentials.h"
 #include "engine.h"
 #include "kernel.h"
 #include "socket.h"
