@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 SOURCES := $(shell find csrc src CMakeLists.txt pyproject.toml -type f -not -name '*.pyc' 2>/dev/null)
-C_FILES := $(shell find csrc src tests bench -name '*.[ch]' 2>/dev/null)
+C_FILES := $(shell find csrc src tests bench examples -name '*.[ch]' 2>/dev/null)
 PYTEST := $(BIN)/python -m pytest -q
 # A run of the C tests by their own build; set SANITIZE=ON for the instrumented one.
 C_TESTS = cmake -S csrc -B $(1) -G Ninja -DFASTSOCK_TESTS=ON -DFASTSOCK_WERROR=$(if $(CI),ON,OFF) $(2) >$(1).log && \
