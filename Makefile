@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 SOURCES := $(shell find csrc src CMakeLists.txt pyproject.toml -type f -not -name '*.pyc' 2>/dev/null)
-C_FILES := $(shell find csrc src tests bench -name '*.[ch]' 2>/dev/null)
+C_FILES := $(shell find csrc src tests bench examples -name '*.[ch]' 2>/dev/null)
 # As a user's pyright finds it: the import hook of the editable build is not seen without running it.
 PYRIGHT := PYTHONPATH=src $(BIN)/basedpyright --pythonpath $(BIN)/python
 PYTEST := $(BIN)/python -m pytest -q

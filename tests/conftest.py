@@ -11,6 +11,7 @@ import gc
 import os
 import platform
 import shutil
+import signal
 import socket as stdlib
 import ssl
 import subprocess
@@ -221,6 +222,14 @@ def connect(closing):
         return sock
 
     return connect
+
+
+@pytest.fixture(scope="module")
+def sigint_heeded():
+    """Let children get SIGINT even if pytest runs as a job for which the shell ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The programs of examples/, run as processes that tell by lines what they do."""
+"""Programs, run as processes that tell by lines what they do."""
 
 import os
 import re
@@ -17,15 +17,14 @@ WAIT = 8  # seconds until a program that should have spoken or ended counts as h
 HOSTILE = b"\x1b[2J\xff\r\nMessage: \xe2\x80\xae\x00 end"  # \x00 cannot be an argument
 
 
-class Program:
-    """A program of examples/ at work; its output is read against a deadline."""
+class Process:
+    """A program at work; its output is read against a deadline."""
 
-    def __init__(self, path, arguments, folder, variables):
+    def __init__(self, command, folder, environment):
         self._process = subprocess.Popen(
-            # A socket that a program forgets to close shows on stderr.
-            [sys.executable, "-W", "default::ResourceWarning", path, *map(os.fsencode, arguments)],
+            command,
             cwd=folder,
-            env={**os.environ, "PYTHONUTF8": "1", **variables},
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -63,21 +62,10 @@ class Program:
         out, self._unread = self._unread + out, b""
         return self._process.returncode, out.decode(), err.decode()
 
-    def interrupt(self):
-        """Do what Ctrl+C does, and finish."""
-        self._wait_until_asleep()
-        self._process.send_signal(signal.SIGINT)
+    def end_by(self, number):
+        """Send a signal, and finish."""
+        self._process.send_signal(number)
         return self.finish()
-
-    def _wait_until_asleep(self):
-        # Every Python program has an instant, between its last look at pending signals and the
-        # system call, in which a signal doesn't end the wait; tests must not hit it.
-        state = Path(f"/proc/{self._process.pid}/stat")
-        deadline = time.monotonic() + WAIT
-        while state.exists() and state.read_text().rpartition(")")[2].split()[0] == "R":
-            if time.monotonic() > deadline:
-                pytest.fail(f"never asleep within {WAIT} s")
-            time.sleep(0.001)
 
     def kill(self):
         self._process.kill()
@@ -88,6 +76,31 @@ class Program:
             self.kill()
         self._process.stdout.close()
         self._process.stderr.close()
+
+
+class Program(Process):
+    """A program of examples/ in Python."""
+
+    def __init__(self, path, arguments, folder, variables):
+        # A socket that a program forgets to close shows on stderr.
+        command = [sys.executable, "-W", "default::ResourceWarning", path]
+        command += map(os.fsencode, arguments)
+        super().__init__(command, folder, {**os.environ, "PYTHONUTF8": "1", **variables})
+
+    def interrupt(self):
+        """Do what Ctrl+C does, and finish."""
+        self._wait_until_asleep()
+        return self.end_by(signal.SIGINT)
+
+    def _wait_until_asleep(self):
+        # Every Python program has an instant, between its last look at pending signals and the
+        # system call, in which a signal doesn't end the wait; tests must not hit it.
+        state = Path(f"/proc/{self._process.pid}/stat")
+        deadline = time.monotonic() + WAIT
+        while state.exists() and state.read_text().rpartition(")")[2].split()[0] == "R":
+            if time.monotonic() > deadline:
+                pytest.fail(f"never asleep within {WAIT} s")
+            time.sleep(0.001)
 
 
 def peer_of(line, message):

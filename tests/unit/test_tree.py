@@ -50,7 +50,10 @@ def test_files_are_short_enough_to_hold_one_noun():
 
 
 def test_source_files_name_their_licence():
-    files = tracked("*.c", "*.h", "*.py", "*.pyx", "*.pxd", "*.pyi", "*.txt", "Makefile", ".ci/*")
+    files = tracked(
+        *("*.c", "*.h", "*.py", "*.pyx", "*.pxd", "*.pyi", "*.txt", "*.rs", "*.go"),
+        *("Makefile", ".ci/*"),
+    )
     files = [file for file in files if "allowlist" not in file.name]
     unnamed = [file for file in files if "SPDX-License-Identifier: MIT" not in file.read_text()]
     assert names_of(unnamed) == []
