@@ -4,8 +4,8 @@
 import errno
 import gc
 import socket as stdlib
+import sys
 import threading
-import tracemalloc
 
 import pytest
 
@@ -240,16 +240,13 @@ def test_framer_frees_what_it_holds():
 
     use()
     gc.collect()
-    tracemalloc.start()
-    try:
+    before = sys.getallocatedblocks()
+    for _ in range(100):
         use()
-        before = tracemalloc.get_traced_memory()[0]
-        for _ in range(50):
-            use()
-        gc.collect()
-        assert tracemalloc.get_traced_memory()[0] - before < 20_000
-    finally:
-        tracemalloc.stop()
+    gc.collect()
+    # Half of what one lost block a use would be. Not tracemalloc: in CPython 3.11 it loses
+    # records of its own, which a search for leaks then reports.
+    assert sys.getallocatedblocks() - before < 50
 
 
 def test_feed_after_an_error_raises_a_new_one_each_time():
