@@ -24,7 +24,7 @@ C_TESTS = cmake -S csrc -B $(1) -G Ninja -DFASTSOCK_TESTS=ON -DFASTSOCK_WERROR=$
 	cmake --build $(1) >>$(1).log || { cat $(1).log; exit 1; }; \
 	ctest --test-dir $(1) --output-on-failure
 
-.PHONY: help build test test-c test-long bench lint format sanitize fuzz parity wheel packaging clean
+.PHONY: help build test test-c test-long bench lint format sanitize fuzz parity wheel packaging cross clean
 
 help:
 	@echo 'make test       every test, in an environment of its own (PYTHON=... chooses the Python)'
@@ -37,6 +37,7 @@ help:
 	@echo 'make test-long  every test with its full number of repeats, on every CPython and engine'
 	@echo 'make wheel      the sdist, and a wheel for this Python and system, in dist/'
 	@echo 'make packaging  the tests of these, and of what others build on them'
+	@echo 'make cross      the C library, its tests and wheels for other systems, by ziglang (TARGETS=...)'
 	@echo 'make clean      remove what these commands made'
 
 # The editable build compiles again at import when a source has changed; the stamp is for the rest.
@@ -115,7 +116,15 @@ dist/.built-$(TAG): $(VENV)/packaging $(SOURCES) .ci/wheel
 	@touch $@
 
 packaging: build wheel
-	$(PYTEST) tests/packaging
+	$(PYTEST) tests/packaging --ignore=tests/packaging/test_cross.py
+
+# Only from the running Python's headers; TARGETS are the names that .ci/cross tells.
+cross: $(VENV)/cross
+	.ci/cross $(BIN)/python $(TARGETS)
+
+$(VENV)/cross: $(VENV)/tools
+	@.ci/environment "$(PYTHON)" $(VENV) test,packaging,cross
+	@touch $@
 
 lint: build $(VENV)/linters
 	$(BIN)/ruff check .
