@@ -42,12 +42,18 @@ static void unstall(struct stalled *made) {
 }
 
 /* Takes all that waits; the numbers grow from first on, without gaps where the kernel dropped none.
+ * Messages are counted before they are there to be taken, so it is the count that tells when that is all.
  * Returns the last one. */
 static uint32_t take_growing(struct stalled *made, uint32_t first, bool has_gaps, uint64_t *taken) {
     struct fsk_batch *batch;
     uint32_t next = first;
     *taken = 0;
-    while (fsk_receiver_next(made->receiver, 0, &batch) > 0) {
+    for (int64_t deadline = clock_ns() + LONG_WAIT; stats_of(made->receiver).queued > 0;) {
+        int count = fsk_receiver_next(made->receiver, 0, &batch);
+        if (count < 0) {
+            REQUIRE(count == -EAGAIN && wait_on(deadline));
+            continue;
+        }
         for (uint32_t row = 0; row < batch->count; row++) {
             uint32_t number = number_of(batch, row);
             CHECK(has_gaps || made->stats.kernel_drops > 0 ? number >= next : number == next);
