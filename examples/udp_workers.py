@@ -24,10 +24,12 @@ def work(port, stop):
         except OSError as error:
             sys.exit(f"udp_workers: 127.0.0.1:{port}: {error.strerror}")
         receiver = fastsock.Receiver(sock)
-        threading.Thread(target=lambda: stop.wait() and receiver.close(), daemon=True).start()
+        closer = threading.Thread(target=lambda: stop.wait() and receiver.close(), daemon=True)
+        closer.start()
         say(f"Listening on 127.0.0.1:{port}")
         for batch in receiver:
             del batch  # here goes the work
+        closer.join()  # close() ends the loop first, and then counts what still waits
         say(receiver.stats())
 
 

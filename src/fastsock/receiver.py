@@ -171,7 +171,7 @@ class Receiver(_native.Receiver):
         return self._taken.name
 
     def stats(self) -> ReceiverStats:
-        """Return what has become of every message so far; after ``close()`` too."""
+        """Return what has become of every message so far, final when ``close()`` has returned."""
         return ReceiverStats(*self._counts())
 
     def close(self) -> None:
