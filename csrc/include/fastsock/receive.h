@@ -56,7 +56,8 @@ FSK_API ssize_t fsk_receive_message(int fd, struct fsk_message *message, int fla
 
 /*
  * Append messages to a batch: waits for one as the descriptor's mode says, unless flags hold
- * MSG_DONTWAIT, then takes what else is queued without waiting.
+ * MSG_DONTWAIT, then takes what else is queued without waiting. On a socket with UDP_GRO a train of
+ * datagrams would be one message, cut at max_message: there it is fsk_readahead_receive's task.
  *
  *   type   in      the socket's own, SOCK_DGRAM or SOCK_SEQPACKET
  *   flags  in      MSG_DONTWAIT, MSG_TRUNC (always implied), MSG_CMSG_CLOEXEC

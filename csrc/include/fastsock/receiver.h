@@ -56,10 +56,11 @@ struct fsk_receiver_options {
  *
  *   receiver  out  closed with fsk_receiver_close, then freed with fsk_receiver_free; NULL after an
  *                  error
- *   fds       in   count sockets, bound or connected; on success they are the receiver's to close,
- *                  on an error still the caller's
+ *   fds       in   count sockets, bound or connected, blocking or not; on success they are the
+ *                  receiver's to close, on an error still the caller's. Until the receiver is closed
+ *                  the caller may send with them, set options and shut them down, not receive
  *   count     in   1..FSK_RECEIVER_SHARDS
- *   options   in   copied
+ *   options   in   copied, with the numbers of cpus
  *
  * Returns 0, or with nothing changed
  *   -EINVAL      a size or number is out of range
@@ -126,7 +127,8 @@ FSK_API int fsk_receiver_stats(struct fsk_receiver *receiver, struct fsk_receive
 
 /*
  * End the threads and every wait, count what is left as discarded, and close the sockets. Any
- * thread, more than once; a second call does not wait for the first to end. Batches stay valid.
+ * thread, more than once; a second call does not wait for the first to end. Batches stay valid. Not
+ * for signal handlers: there fsk_socket_shutdown makes fsk_receiver_next return 0.
  *
  * Returns 0, or -EBUSY when the sockets are kept and trains came so fast that UDP_GRO could not be
  * switched off in order: a train that is on its way will be received as one datagram.

@@ -68,8 +68,9 @@ struct fsk_server_options {
 FSK_API int fsk_server_open(struct fsk_server **server, int listener,
                             const struct fsk_server_options *options);
 
-/* The bytes that the arena of a batch for fsk_server_next must have at least with a framing. They
- * are capacity * max_message of fsk_batch_new. */
+/* The bytes that the arena of a batch for fsk_server_next must have at least with a framing, which
+ * need not have been checked. They are capacity * max_message of fsk_batch_new: frames lie one after
+ * the other there and none is cut at max_message. The batch's key is not used. */
 FSK_API size_t fsk_server_arena(const struct fsk_framing *framing);
 
 /*
@@ -110,7 +111,10 @@ FSK_API const struct fsk_closed *fsk_server_closed(const struct fsk_server *serv
 
 /*
  * Queue a frame, to be sent by the next fsk_server_next or fsk_server_flush, or at once when the
- * queue is full.
+ * queue is full. It does not wait, and raises no SIGPIPE where the system has MSG_NOSIGNAL.
+ *
+ *   data  in  length bytes, the frame without header or delimiter. They are copied, so they may be
+ *             those of the batch that fsk_server_next filled
  *
  * Returns 0, or with nothing queued
  *   -EPIPE    the connection has ended or is being closed; fsk_server_closed tells why, or will
