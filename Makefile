@@ -108,10 +108,10 @@ test-long-one: $(VENV)/interop
 bench: build $(VENV)/benchmark
 	$(BIN)/python bench/run.py
 
-# Rebuilt when a source is newer.
+# Rebuilt when anything that the sdist holds is newer.
 wheel: dist/.built-$(TAG)
 
-dist/.built-$(TAG): $(VENV)/packaging $(SOURCES) .ci/wheel
+dist/.built-$(TAG): $(VENV)/packaging $(SOURCES) $(shell git ls-files 2>/dev/null)
 	.ci/wheel $(BIN)/python
 	@touch $@
 

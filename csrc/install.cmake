@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 # What is installed: the library, its headers, and how CMake and pkg-config find them, either under a
-# prefix or, by the root's build, in a Python package. Every path in it is relative to the file that
+# prefix or, with FASTSOCK_PACKAGE, in that Python package. Every path in it is relative to the file that
 # has it, so that the whole may be moved.
 include(CMakePackageConfigHelpers)
 
-if(PROJECT_IS_TOP_LEVEL)
+if(NOT DEFINED FASTSOCK_PACKAGE)
   set(libdir ${CMAKE_INSTALL_LIBDIR})
   set(includedir ${CMAKE_INSTALL_INCLUDEDIR})
   install(TARGETS fastsock EXPORT fastsock LIBRARY DESTINATION ${libdir}
@@ -33,13 +33,13 @@ install(FILES ${CMAKE_CURRENT_BINARY_DIR}/fastsockConfigVersion.cmake DESTINATIO
 set(pcdir ${libdir}/pkgconfig)
 cmake_path(RELATIVE_PATH libdir BASE_DIRECTORY ${pcdir} OUTPUT_VARIABLE pc_libdir)
 cmake_path(RELATIVE_PATH includedir BASE_DIRECTORY ${pcdir} OUTPUT_VARIABLE pc_includedir)
-if(APPLE AND NOT PROJECT_IS_TOP_LEVEL)
+if(APPLE AND DEFINED FASTSOCK_PACKAGE)
   set(pc_libs "\${libdir}/libfastsock.0.dylib")
 else()
   set(pc_libs "-L\${libdir} -lfastsock")
 endif()
-# No loader looks into a Python package by itself.
-if(NOT PROJECT_IS_TOP_LEVEL)
+# No loader looks into a Python package by itself, and macOS's nowhere for a library without a path.
+if(APPLE OR DEFINED FASTSOCK_PACKAGE)
   string(APPEND pc_libs " -Wl,-rpath,\${libdir}")
 endif()
 configure_file(fastsock.pc.in fastsock.pc @ONLY)

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "framing.h"
+
 struct fsk_framer {
     struct fsk_framing framing;
     struct fsk_cut cut;
@@ -32,7 +34,8 @@ static void begin_later(struct fsk_framer *framer, uint64_t n) {
 int fsk_framer_new(struct fsk_framer **framer, const struct fsk_framing *framing,
                    size_t readahead) {
     *framer = NULL;
-    int result = fsk_framing_check(framing);
+    struct fsk_framing own;
+    int result = fski_framing_read(&own, framing);
     if (result < 0)
         return result;
     if (readahead > FSK_FRAME_MAX)
@@ -40,7 +43,7 @@ int fsk_framer_new(struct fsk_framer **framer, const struct fsk_framing *framing
     struct fsk_framer *made = calloc(1, sizeof *made);
     if (made == NULL)
         return -ENOMEM;
-    made->framing = *framing;
+    made->framing = own;
     made->readahead = readahead == 0 ? FSK_FRAMER_READAHEAD : readahead;
     *framer = made;
     return 0;

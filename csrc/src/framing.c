@@ -5,7 +5,7 @@
  * told, only from what no later byte can change; a delimiter is looked for no further than the
  * longest frame allowed would have it.
  */
-#include <fastsock/framing.h>
+#include "framing.h"
 
 #include <errno.h>
 #include <string.h>
@@ -17,8 +17,15 @@ static bool is_length_header(unsigned size) {
     return size == 1 || size == 2 || size == 4 || size == 8;
 }
 
+static const size_t first_size = FSKI_UP_TO(struct fsk_framing, frame_size);
+
+int fski_framing_read(struct fsk_framing *own, const struct fsk_framing *given) {
+    int result = fski_extensible_read(own, sizeof *own, first_size, given);
+    return result < 0 ? result : fsk_framing_check(own);
+}
+
 int fsk_framing_check(const struct fsk_framing *framing) {
-    int result = fski_extensible_check(framing, sizeof *framing, sizeof *framing);
+    int result = fski_extensible_check(framing, sizeof *framing, first_size);
     if (result < 0)
         return result;
     if (framing->max_frame < 1 || framing->max_frame > FSK_FRAME_MAX)

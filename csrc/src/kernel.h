@@ -91,14 +91,12 @@ static inline ssize_t fski_sendto(int fd, const void *data, size_t length, int f
 
 /* musl's copies control data, to clear what its struct cmsghdr calls padding, into room for 1024 bytes:
  * too little for 253 descriptors (ENOMEM). What fsk_control_put makes has it cleared. */
-#if defined(__linux__) && !defined(__GLIBC__) && defined(SYS_sendmsg)
-#define FSKI_SENDMSG(fd, header, flags) syscall(SYS_sendmsg, fd, header, flags)
-#else
-#define FSKI_SENDMSG(fd, header, flags) sendmsg(fd, header, flags)
-#endif
-
 static inline ssize_t fski_sendmsg(int fd, const struct msghdr *header, int flags) {
-    return fski_result(FSKI_SENDMSG(fd, header, flags));
+#if defined(__linux__) && !defined(__GLIBC__) && defined(SYS_sendmsg)
+    if (header->msg_controllen > 1024)
+        return fski_result(syscall(SYS_sendmsg, fd, header, flags));
+#endif
+    return fski_result(sendmsg(fd, header, flags));
 }
 
 /* Where it is missing a process that does not ignore SIGPIPE gets it. */

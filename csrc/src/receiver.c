@@ -52,7 +52,8 @@ int fsk_receiver_open(struct fsk_receiver **receiver, const int *fds, unsigned c
                       const struct fsk_receiver_options *given) {
     *receiver = NULL;
     struct fsk_receiver_options options;
-    int result = fski_extensible_read(&options, sizeof options, sizeof options, given);
+    int result = fski_extensible_read(&options, sizeof options,
+                                      FSKI_UP_TO(struct fsk_receiver_options, key), given);
     if (result == 0)
         result = check_options(&options, count);
     if (result < 0)
@@ -224,7 +225,8 @@ int fsk_receiver_stats(struct fsk_receiver *receiver, struct fsk_receiver_stats 
         fski_lane_count(&receiver->lanes[i], &now, entered >= 0);
     if (entered >= 0)
         leave(receiver);
-    return fski_extensible_write(stats, &now, sizeof now, sizeof now);
+    return fski_extensible_write(stats, &now, sizeof now,
+                                 FSKI_UP_TO(struct fsk_receiver_stats, pinned));
 }
 
 /* Waits until no other thread is in a call that needs descriptors; nobody comes in after that. */

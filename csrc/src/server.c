@@ -16,6 +16,7 @@
 
 #include "engine.h"
 #include "extensible.h"
+#include "framing.h"
 #include "kernel.h"
 
 /* A hundred years, so that a time and a timeout can be added; more is none. */
@@ -35,7 +36,8 @@ int fski_server_set_accepting(struct fsk_server *server, bool is_accepting) {
 /* Takes what the caller gave, and a framing that outlasts the call. */
 static int read_options(struct fsk_server *server, const struct fsk_server_options *given) {
     struct fsk_server_options *options = &server->options;
-    int result = fski_extensible_read(options, sizeof *options, sizeof *options, given);
+    int result = fski_extensible_read(
+        options, sizeof *options, FSKI_UP_TO(struct fsk_server_options, idle_timeout_ns), given);
     if (result < 0)
         return result;
     bool is_right = options->framing != NULL && options->max_connections >= 1 &&
@@ -46,12 +48,9 @@ static int read_options(struct fsk_server *server, const struct fsk_server_optio
         return -EINVAL;
     if (options->idle_timeout_ns > LONGEST_IDLE_NS)
         options->idle_timeout_ns = FSK_FOREVER;
-    result = fsk_framing_check(options->framing);
-    if (result < 0)
-        return result;
-    server->framing = *options->framing;
+    result = fski_framing_read(&server->framing, options->framing);
     options->framing = &server->framing;
-    return 0;
+    return result;
 }
 
 static int check_listener(int listener) {
@@ -377,7 +376,8 @@ int fsk_server_stats(const struct fsk_server *server, struct fsk_server_stats *s
     now.connections = server->roster.open;
     now.memory = server->budget.used;
     now.memory_peak = server->budget.peak;
-    return fski_extensible_write(stats, &now, sizeof now, sizeof now);
+    return fski_extensible_write(stats, &now, sizeof now,
+                                 FSKI_UP_TO(struct fsk_server_stats, memory_peak));
 }
 
 void fsk_server_free(struct fsk_server *server) {

@@ -4,7 +4,13 @@
 
 #include "check.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+#include <fastsock/framer.h>
+#include <fastsock/receiver.h>
+#include <fastsock/server.h>
+#include <fastsock/socket.h>
 
 struct first {
     size_t size;
@@ -70,10 +76,96 @@ static void answers_fit_callers_of_every_age(void) {
     CHECK(newer.size == sizeof newer && newer.added == 2 && newer.unknown == 0);
 }
 
+/* A structure of the size it had in its first release, with nothing behind it; free it. */
+static void *first_release(const void *own, size_t size) {
+    void *given = malloc(size);
+    REQUIRE(given != NULL);
+    memcpy(given, own, size);
+    memcpy(given, &size, sizeof size);
+    return given;
+}
+
+static void rules_of_frames_may_be_older_and_newer(void) {
+    struct {
+        struct fsk_framing known;
+        uint64_t newer;
+    } given = {.known = {sizeof given, FSK_FRAMING_FIXED, 100, .frame_size = 10}};
+    struct fsk_framing *older =
+        first_release(&given.known, FSKI_UP_TO(struct fsk_framing, frame_size));
+    struct fsk_framer *framer = NULL;
+    CHECK_INT(fsk_framing_check(older), 0);
+    CHECK_INT(fsk_framer_new(&framer, older, 0), 0);
+    fsk_framer_free(framer);
+    older->size--;
+    CHECK_INT(fsk_framer_new(&framer, older, 0), -EINVAL);
+    CHECK(framer == NULL);
+    free(older);
+    CHECK_INT(fsk_framing_check(&given.known), 0);
+    given.newer = 1;
+    CHECK_INT(fsk_framing_check(&given.known), -E2BIG);
+    CHECK_INT(fsk_framer_new(&framer, &given.known, 0), -E2BIG);
+}
+
+static int try_receiver(const struct fsk_receiver_options *options) {
+    struct fsk_receiver *receiver;
+    const int none = -1;
+    int result = fsk_receiver_open(&receiver, &none, 1, options);
+    CHECK(receiver == NULL);
+    return result;
+}
+
+/* It is the socket that is wrong then. */
+static void options_of_receivers_may_be_older_and_newer(void) {
+    struct {
+        struct fsk_receiver_options known;
+        uint64_t newer;
+    } given = {.known = {.size = sizeof given, .memory = FSK_RECEIVER_MEMORY}};
+    struct fsk_receiver_options *older =
+        first_release(&given.known, FSKI_UP_TO(struct fsk_receiver_options, key));
+    CHECK_INT(try_receiver(older), -EBADF);
+    older->size--;
+    CHECK_INT(try_receiver(older), -EINVAL);
+    free(older);
+    CHECK_INT(try_receiver(&given.known), -EBADF);
+    given.newer = 1;
+    CHECK_INT(try_receiver(&given.known), -E2BIG);
+}
+
+static int try_server(const struct fsk_server_options *options) {
+    struct fsk_server *server;
+    int result = fsk_server_open(&server, -1, options);
+    CHECK(server == NULL);
+    return result;
+}
+
+static void options_of_servers_may_be_older_and_newer(void) {
+    const struct fsk_framing fixed = {sizeof fixed, FSK_FRAMING_FIXED, 100, .frame_size = 10};
+    struct fsk_framing *rules = first_release(&fixed, FSKI_UP_TO(struct fsk_framing, frame_size));
+    struct {
+        struct fsk_server_options known;
+        uint64_t newer;
+    } given = {.known = {.size = sizeof given, .framing = rules, .memory = 1 << 20}};
+    given.known.max_pending = given.known.max_connections = 1;
+    given.known.idle_timeout_ns = FSK_FOREVER;
+    struct fsk_server_options *older =
+        first_release(&given.known, FSKI_UP_TO(struct fsk_server_options, idle_timeout_ns));
+    CHECK_INT(try_server(older), -EBADF);
+    older->size--;
+    CHECK_INT(try_server(older), -EINVAL);
+    free(older);
+    CHECK_INT(try_server(&given.known), -EBADF);
+    given.newer = 1;
+    CHECK_INT(try_server(&given.known), -E2BIG);
+    free(rules);
+}
+
 int main(void) {
     RUN(callers_of_every_age_are_understood);
     RUN(what_is_not_known_is_refused);
     RUN(sizes_that_can_not_be_are_refused);
     RUN(answers_fit_callers_of_every_age);
+    RUN(rules_of_frames_may_be_older_and_newer);
+    RUN(options_of_receivers_may_be_older_and_newer);
+    RUN(options_of_servers_may_be_older_and_newer);
     return check_report();
 }

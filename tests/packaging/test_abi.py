@@ -8,18 +8,19 @@ import sys
 
 import pytest
 
-from tools.packages import ROOT
+from tools.packages import ROOT, need
 
 pytestmark = [
     pytest.mark.skipif(
         (sys.platform, platform.machine()) != ("linux", "x86_64"),
         reason="the interface that is kept is Linux's on x86_64",
     ),
-    pytest.mark.skipif(
-        shutil.which("abidw") is None,
-        reason="abidw was looked for and is not on PATH; Debian has it in abigail-tools",
-    ),
 ]
+
+
+@pytest.fixture(autouse=True)
+def tools():
+    need("abidw", "abigail-tools")
 
 
 def check(*arguments):
@@ -38,6 +39,9 @@ def test_interface_is_the_one_that_is_kept():
         ("server.h", "size_t max_pending; ", "int max_pending;"),
         ("framing.h", "uint64_t needed;", "uint32_t needed;"),
         ("framing.h", "FSK_FRAMING_VARINT, ", ""),
+        ("metadata.h", "FSK_METADATA_HOP_LIMIT = 4", "FSK_METADATA_HOP_LIMIT = 32"),
+        ("server.h", "FSK_CLOSE_PLACES 16", "FSK_CLOSE_PLACES 17"),
+        ("framer.h", "((size_t)256", "((size_t)128"),
         ("error.h", "fsk_error_text(int code", "fsk_error_text(long code"),
     ],
 )

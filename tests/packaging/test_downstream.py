@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fastsock.config import LIBRARY
-from tools.packages import ROOT, run
+from tools.packages import ROOT, need, run
 
 pytestmark = pytest.mark.timeout(300)
 # Correct C and C++: a message through the library and back, and the version of both sides.
@@ -95,18 +95,13 @@ def found_under(prefix, name):
 
 
 def check_pkg_config(folder, pkg_config_path, **environment):
-    need_pkg_config()
+    need("pkg-config", "pkg-config")
     path = {"PKG_CONFIG_PATH": str(pkg_config_path)}
     assert run("pkg-config", "--modversion", "fastsock", cwd=folder, **path) == f"{VERSION}\n"
     flags = run("pkg-config", "--cflags", "--libs", f"fastsock >= {VERSION}", cwd=folder, **path)
     command = ["cc", *STRICT.split(), "-o", "program", "program.c", *shlex.split(flags)]
     run(*command, cwd=folder)
     assert run("./program", cwd=folder, **environment) == PRINTED
-
-
-def need_pkg_config():
-    if shutil.which("pkg-config") is None:
-        pytest.skip("pkg-config was looked for on PATH, and is not there")
 
 
 def check_cmake(folder, cmake_path):
@@ -155,8 +150,8 @@ def test_each_header_stands_alone(installed, tmp_path):
 
 def test_prefix_that_was_moved_serves_pkg_config(prefix, program):
     folder = found_under(prefix, LIBRARY)
-    search = {"LD_LIBRARY_PATH": str(folder), "DYLD_LIBRARY_PATH": str(folder)}
-    check_pkg_config(program, found_under(prefix, "fastsock.pc"), **search)
+    pkg_config = found_under(prefix, "fastsock.pc")
+    check_pkg_config(program, pkg_config, LD_LIBRARY_PATH=str(folder))
 
 
 def test_prefix_that_was_moved_serves_cmake(prefix, program):

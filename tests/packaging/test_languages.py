@@ -13,40 +13,32 @@ import shutil
 import signal
 import socket as stdlib
 import struct
-import subprocess
 import threading
 
 import pytest
 
 import fastsock
-from tools.packages import ROOT, run
+from tools.packages import ROOT, need, run
 from tools.program import Process
 
 # A first build by Go compiles parts of its standard library.
 pytestmark = pytest.mark.timeout(300)
 FRAMING = fastsock.LengthPrefix(4)
 MAX_FRAME = 1 << 20
-TOOLS = {"c": "cc", "ctypes": None, "go": "go", "rust": "rustc"}
-PACKAGES = {"cc": "gcc", "go": "golang-go", "rustc": "rustc"}
+TOOLS = {  # with their packages
+    "c": [("cc", "gcc")],
+    "ctypes": [],
+    "go": [("go", "golang-go", "version"), ("pkg-config", "pkg-config")],
+    "rust": [("rustc", "rustc")],
+}
 ENDS = [pytest.param(signal.SIGTERM, id="SIGTERM"), pytest.param(signal.SIGINT, id="SIGINT")]
 
 
 @pytest.fixture(scope="module", params=TOOLS)
 def language(request):
-    need(TOOLS[request.param])
+    for tool in TOOLS[request.param]:
+        need(*tool)
     return request.param
-
-
-def need(tool):
-    """Skip where a tool is missing, which may not be where CI has installed it."""
-    if tool is None:
-        return
-    try:
-        version = "version" if tool == "go" else "--version"
-        subprocess.run([tool, version], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        said = f"{tool} was run and gave: {error}; on Debian: apt-get install {PACKAGES[tool]}"
-        (pytest.fail if "CI" in os.environ else pytest.skip)(said)
 
 
 @pytest.fixture(scope="module")

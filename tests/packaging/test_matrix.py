@@ -2,6 +2,7 @@
 """Which wheels a release has."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -34,3 +35,8 @@ def test_release_has_exactly_these_wheels(platform):
     )
     expected = [f"{python}-{system}" for python in PYTHONS for system in SYSTEMS[platform]]
     assert sorted(done.stdout.split()) == sorted(expected)
+
+
+def test_release_is_built_by_what_is_tested_here():
+    (wanted,) = re.findall(r'"(cibuildwheel[^"]*)"', (ROOT / "pyproject.toml").read_text())
+    assert f"pip install '{wanted}'" in (ROOT / ".github/workflows/wheels.yml").read_text()

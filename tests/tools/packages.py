@@ -5,6 +5,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -19,7 +21,7 @@ def run(*command, cwd, path="", **environment):
     """Run a command outside the checkout; return what it printed.
 
     It must end well. Of the caller's environment it has what says where programs are: path goes
-    before PATH.
+    before PATH. A test is skipped when the command says by 77 that the host does not allow it.
     """
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     kept["PATH"] = f"{path}{os.pathsep}{kept['PATH']}" if path else kept["PATH"]
@@ -33,9 +35,20 @@ def run(*command, cwd, path="", **environment):
         stdin=subprocess.DEVNULL,
         timeout=240,
     )
+    if done.returncode == 77:
+        pytest.skip(f"{command}: {done.stdout}{done.stderr}")
     if done.returncode != 0:
         raise AssertionError(
             f"{' '.join(map(str, command))} ended with {done.returncode}:\n"
             f"{done.stdout}\n{done.stderr}"
         )
     return done.stdout
+
+
+def need(tool, package, version="--version"):
+    """Skip where a tool is missing, which may not be where CI has installed it."""
+    try:
+        subprocess.run([tool, version], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = f"{tool} was run and gave: {error}; on Debian: apt-get install {package}"
+        (pytest.fail if "CI" in os.environ else pytest.skip)(said)

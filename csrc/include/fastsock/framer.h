@@ -30,7 +30,7 @@ struct fsk_framer;
 /*
  * Make a framer, for the beginning of a stream.
  *
- *   framer     out  freed with fsk_framer_free; as it was after an error
+ *   framer     out  freed with fsk_framer_free; NULL after an error
  *   framing    in   copied
  *   readahead  in   bytes, up to FSK_FRAME_MAX; 0 for FSK_FRAMER_READAHEAD
  *
